@@ -1,0 +1,209 @@
+package event
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+var tenant = uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+func decode(t *testing.T, text string) *Event {
+	t.Helper()
+	e := new(Event)
+	if err := e.Decode([]byte(text), DefaultLimits()); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return e
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		``:                     CodeInvalidJSON,
+		`[]`:                   CodeInvalidJSON,
+		`{"event_type":"page"`: CodeInvalidJSON,
+		"{\"event_type\":\"page\",\"x\":\"\xff\"}": CodeInvalidJSON,
+		`{}`:                    "event_type",
+		`{"event_type":"Page"}`: "event_type",
+		`{"event_type":"page","event_type":"page"}`:                                                       "event_type",
+		`{"event_type":7}`:                                                                                "event_type",
+		`{"event_type":"track"}`:                                                                          "event_name",
+		`{"event_type":"track","event_name":"  "}`:                                                        "event_name",
+		`{"event_type":"track","event_name":null}`:                                                        "event_name",
+		`{"event_type":"page","payload":[]}`:                                                              "payload",
+		`{"event_type":"page","payload":"x"}`:                                                             "payload",
+		`{"event_type":"page","context":1}`:                                                               "context",
+		`{"event_type":"page","anonymous_id":{}}`:                                                         "anonymous_id",
+		`{"event_type":"page","anonymous_id":true}`:                                                       "anonymous_id",
+		`{"event_type":"page","identity":["a"]}`:                                                          "identity",
+		`{"event_type":"page","message_id":1}`:                                                            "message_id",
+		`{"event_type":"page","message_id":"` + strings.Repeat("m", 129) + `"}`:                           "message_id",
+		`{"event_type":"page","anonymous_id":"` + strings.Repeat("a", 257) + `"}`:                         "anonymous_id",
+		`{"event_type":"page","payload":{"a":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}}`: CodeInvalidJSON,
+		`{"event_type":"page","payload":{"a":"` + strings.Repeat("x", 900<<10) + `"}}`:                    CodeTooLarge,
+	} {
+		var e Event
+		err := e.Decode([]byte(text), DefaultLimits())
+		var verdict *Error
+		if !errors.As(err, &verdict) {
+			t.Errorf("%.80s: %v", text, err)
+			continue
+		}
+		if verdict.Code != want && verdict.Field != want {
+			t.Errorf("%.80s: got %v, want %s", text, verdict, want)
+		}
+	}
+}
+
+func TestDecodeTakes(t *testing.T) {
+	e := decode(t, `{"message_id":"a\"b","anonymous_id":12345678901234567890,"identity":null,"event_type":"track",
+		"event_name":"Caf\u00e9 \ud800","payload":{"n":9007199254740993},"ANONYMOUS_ID":"x","extra":[1],"anonymous_id":1e3}`)
+	if string(e.MessageID) != `a"b` || string(e.AnonymousID) != "1e3" || e.Identity != nil || string(e.Name) != "Café \ufffd" {
+		t.Errorf("%q %q %q %q", e.MessageID, e.AnonymousID, e.Identity, e.Name)
+	}
+	if string(e.Payload) != `{"n":9007199254740993}` {
+		t.Errorf("%s", e.Payload)
+	}
+}
+
+func TestDecodeAllocatesNothing(t *testing.T) {
+	data, err := os.ReadFile("../jsonscan/testdata/event400.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e Event
+	lim := DefaultLimits()
+	if n := testing.AllocsPerRun(100, func() {
+		if err := e.Decode(data, lim); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func names(e *Event, s Settings) (out []string, dropped int) {
+	var ids Identifiers
+	e.Identifiers(tenant, &s, &ids)
+	for _, id := range append(ids.Anonymous, ids.Verified...) {
+		out = append(out, id.Kind+"="+id.Value)
+	}
+	return out, ids.Dropped
+}
+
+func TestIdentifiers(t *testing.T) {
+	own := DefaultSettings()
+	own.Kinds = []string{"loyalty", "apple_id"}
+	own.DefaultRegion = "DE"
+	for _, c := range []struct {
+		event    string
+		want     string
+		dropped  int
+		settings Settings
+	}{
+		{`{"event_type":"page","anonymous_id":" a1 "}`, "anonymous=a1", 0, DefaultSettings()},
+		{`{"event_type":"page","anonymous_id":"a","identity":" Ann@Example.COM "}`, "anonymous=a email=ann@example.com", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":"+49 170 1234567"}`, "phone=+491701234567", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":"+notaphone"}`, "crm_id=+notaphone", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":"ann@localhost"}`, "crm_id=ann@localhost", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":"a@b@c.de"}`, "crm_id=a@b@c.de", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":12345678901234567890}`, "crm_id=12345678901234567890", 0, DefaultSettings()},
+		{`{"event_type":"page","anonymous_id":"a","identity":"[object Object]"}`, "anonymous=a", 1, DefaultSettings()},
+		{`{"event_type":"page","anonymous_id":"\"NULL\"","identity":" guest "}`, "", 2, DefaultSettings()},
+		{`{"event_type":"page","anonymous_id":0,"identity":-1}`, "", 2, DefaultSettings()},
+		{`{"event_type":"page","identity":{"email":"A@b.co","crm_id":7,"phone":null,"shoe":"9"}}`, "crm_id=7 email=a@b.co", 1, DefaultSettings()},
+		{`{"event_type":"page","identity":{"apple_id":"x","loyalty":"L1","email":"a@b.co","phone":"0170 1234567"}}`,
+			"email=a@b.co phone=+491701234567 loyalty=L1 apple_id=x", 0, own},
+		{`{"event_type":"identify","anonymous_id":"a","payload":{"email":"a@b.co","crm_id":"c","phone":true}}`, "anonymous=a crm_id=c email=a@b.co", 0, DefaultSettings()},
+		{`{"event_type":"track","event_name":"x","anonymous_id":"a","payload":{"email":"a@b.co"}}`, "anonymous=a", 0, DefaultSettings()},
+		{`{"event_type":"identify","anonymous_id":"a","context":{"traits":{"email":"a@b.co"}}}`, "anonymous=a email=a@b.co", 0, DefaultSettings()},
+		{`{"event_type":"identify","identity":"c","context":{"traits":{"email":"a@b.co"}}}`, "crm_id=c", 0, DefaultSettings()},
+		{`{"event_type":"identify","anonymous_id":"a","payload":{"email":"a@b.co"}}`, "anonymous=a", 0, Settings{}},
+		{`{"event_type":"alias","anonymous_id":"a","previous_id":"b","identity":"c"}`, "anonymous=b anonymous=a crm_id=c", 0, DefaultSettings()},
+		{`{"event_type":"alias","previous_id":"x@y.zz","identity":"c"}`, "crm_id=c email=x@y.zz", 0, DefaultSettings()},
+		{`{"event_type":"page","anonymous_id":"a\u0000b"}`, "anonymous=a\ufffdb", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":"Jose\u0301@x.org"}`, "email=josé@x.org", 0, DefaultSettings()},
+		{`{"event_type":"page","identity":"00000000-0000-0000-0000-000000000000"}`, "", 1, DefaultSettings()},
+	} {
+		got, dropped := names(decode(t, c.event), c.settings)
+		if strings.Join(got, " ") != c.want || dropped != c.dropped {
+			t.Errorf("%s: got %q and %d dropped", c.event, got, dropped)
+		}
+	}
+}
+
+func TestNodeIDIsRFC9562Version5(t *testing.T) {
+	want := uuid.NewSHA1(tenant, []byte("email\x1fann@example.com"))
+	if got := NodeID(tenant, "email", "ann@example.com"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTime(t *testing.T) {
+	received := time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC)
+	ms := received.Truncate(time.Millisecond)
+	for _, c := range []struct {
+		members string
+		want    time.Time
+		note    TimeNote
+	}{
+		{``, ms, TimeOK},
+		{`,"timestamp":null`, ms, TimeOK},
+		{`,"timestamp":"2026-11-23T09:00:00Z"`, ms.Add(-time.Hour - 123*time.Millisecond), TimeOK},
+		{`,"timestamp":"2026-11-23 10:00:00.5+01:00"`, time.Date(2026, 11, 23, 9, 0, 0, 5e8, time.UTC), TimeOK},
+		{`,"timestamp":1763884800123.9`, time.UnixMilli(1763884800123), TimeOK},
+		{`,"timestamp":"2026-11-23T08:00:00Z","sent_at":"2026-11-23T09:00:00Z"`, ms.Add(-time.Hour), TimeOK},
+		{`,"timestamp":"2027-11-23T09:00:00Z","sent_at":"2027-11-23T09:00:01Z"`, ms, TimeInFuture},
+		{`,"timestamp":"2026-11-23T09:00:00.123Z","sent_at":"2027-11-23T09:00:01Z"`, ms.Add(-time.Hour), SentAtIgnored},
+		{`,"timestamp":"2026-11-24T10:00:00Z"`, ms, TimeInFuture},
+		{`,"timestamp":"9999-12-31T23:59:59Z"`, ms, TimeInFuture},
+		{`,"timestamp":-5`, ms, TimeUnparsable},
+		{`,"timestamp":1e300`, ms, TimeUnparsable},
+		{`,"timestamp":"1815-12-10T00:00:00Z"`, ms, TimeUnparsable},
+		{`,"timestamp":"yesterday"`, ms, TimeUnparsable},
+		{`,"timestamp":{}`, ms, TimeUnparsable},
+		{`,"timestamp":"` + strings.Repeat("2", 10_000) + `"`, ms, TimeUnparsable},
+	} {
+		got, note := decode(t, `{"event_type":"page"`+c.members+`}`).Time(received)
+		if !got.Equal(c.want) || note != c.note {
+			t.Errorf("%.60s: got %s (%d), want %s (%d)", c.members, got, note, c.want, c.note)
+		}
+	}
+}
+
+func TestMetaRoundTrip(t *testing.T) {
+	m := Meta{Tenant: tenant, ReceivedAt: time.UnixMicro(1763884800123456).UTC(), KeyID: "k", RequestID: "r",
+		MessageID: "m", IdentityNode: NodeID(tenant, "email", "a"), IP: "::1", UserAgent: "ua", JobID: "j"}
+	got, err := ReadMeta(m.Headers())
+	if err != nil || got != m {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := ReadMeta(nil); !errors.Is(err, ErrBadRecord) {
+		t.Errorf("no headers: %v", err)
+	}
+}
+
+// Naughty strings come back as they went in: nothing in the decoder trips over text.
+func TestNaughtyStrings(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "blns.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	if err := json.Unmarshal(data, &all); err != nil || len(all) < 400 {
+		t.Fatal(len(all), err)
+	}
+	for _, s := range all {
+		text, _ := json.Marshal(map[string]any{"event_type": "page", "event_name": s, "anonymous_id": "a", "payload": map[string]string{s: s}})
+		e := decode(t, string(text))
+		if len(s) <= 1024 && string(e.Name) != s {
+			t.Errorf("%q came back as %q", s, e.Name)
+		}
+	}
+}

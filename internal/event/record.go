@@ -1,0 +1,115 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// The topics (spec 3.1).
+const (
+	TopicEvents   = "keystone.events"
+	TopicBackfill = "keystone.backfill"
+	TopicChanges  = "keystone.changes"
+	TopicDLQ      = "keystone.dlq"
+)
+
+// Headers of a record in TopicEvents and TopicBackfill. The value is the event's JSON as accepted.
+const (
+	HeaderTenant       = "tenant"        // UUID text
+	HeaderReceivedAt   = "received_at"   // decimal microseconds since 1970
+	HeaderKeyID        = "key_id"        // the id of the API key, never the key
+	HeaderRequestID    = "request_id"    //
+	HeaderMessageID    = "message_id"    // only where the edge minted it: the value has none
+	HeaderIdentityNode = "identity_node" // UUID text: the node id of the first verified identifier, if any
+	HeaderIP           = "ip"            // of a browser, textual; not on server-side traffic
+	HeaderUserAgent    = "user_agent"    // of a browser, where context.user_agent is missing
+	HeaderJobID        = "job_id"        // the batch it came in, on the backfill lane
+)
+
+// Meta is what a record's headers say about its event.
+type Meta struct {
+	Tenant       uuid.UUID
+	ReceivedAt   time.Time // UTC, microseconds; strictly increasing over one edge's records
+	KeyID        string
+	RequestID    string
+	MessageID    string    // minted by the edge, or empty
+	IdentityNode uuid.UUID // uuid.Nil without a verified identifier
+	IP           string
+	UserAgent    string
+	JobID        string
+}
+
+// ErrBadRecord is wrapped by the errors about a record that no edge of ours can have written.
+var ErrBadRecord = errors.New("bad record")
+
+// Headers are the record headers that say m.
+func (m *Meta) Headers() []kgo.RecordHeader {
+	h := make([]kgo.RecordHeader, 0, 9)
+	h = append(h,
+		kgo.RecordHeader{Key: HeaderTenant, Value: []byte(m.Tenant.String())},
+		kgo.RecordHeader{Key: HeaderReceivedAt, Value: strconv.AppendInt(nil, m.ReceivedAt.UnixMicro(), 10)})
+	if m.IdentityNode != uuid.Nil {
+		h = append(h, kgo.RecordHeader{Key: HeaderIdentityNode, Value: []byte(m.IdentityNode.String())})
+	}
+	for _, x := range [...]struct{ key, value string }{
+		{HeaderKeyID, m.KeyID}, {HeaderRequestID, m.RequestID}, {HeaderMessageID, m.MessageID},
+		{HeaderIP, m.IP}, {HeaderUserAgent, m.UserAgent}, {HeaderJobID, m.JobID},
+	} {
+		if x.value != "" {
+			h = append(h, kgo.RecordHeader{Key: x.key, Value: []byte(x.value)})
+		}
+	}
+	return h
+}
+
+// ReadMeta reads a record's headers. Tenant and received_at must be there.
+func ReadMeta(headers []kgo.RecordHeader) (m Meta, err error) {
+	var received bool
+	for _, h := range headers {
+		switch h.Key {
+		case HeaderTenant:
+			if m.Tenant, err = uuid.ParseBytes(h.Value); err != nil {
+				return m, fmt.Errorf("%w: header %s: %w", ErrBadRecord, h.Key, err)
+			}
+		case HeaderReceivedAt:
+			us, err := strconv.ParseInt(string(h.Value), 10, 64)
+			if err != nil {
+				return m, fmt.Errorf("%w: header %s is no number", ErrBadRecord, h.Key)
+			}
+			m.ReceivedAt, received = time.UnixMicro(us).UTC(), true
+		case HeaderIdentityNode:
+			if m.IdentityNode, err = uuid.ParseBytes(h.Value); err != nil {
+				return m, fmt.Errorf("%w: header %s: %w", ErrBadRecord, h.Key, err)
+			}
+		case HeaderKeyID:
+			m.KeyID = string(h.Value)
+		case HeaderRequestID:
+			m.RequestID = string(h.Value)
+		case HeaderMessageID:
+			m.MessageID = string(h.Value)
+		case HeaderIP:
+			m.IP = string(h.Value)
+		case HeaderUserAgent:
+			m.UserAgent = string(h.Value)
+		case HeaderJobID:
+			m.JobID = string(h.Value)
+		}
+	}
+	if m.Tenant == uuid.Nil || !received {
+		return m, fmt.Errorf("%w: headers %s and %s are required", ErrBadRecord, HeaderTenant, HeaderReceivedAt)
+	}
+	return m, nil
+}
+
+// RoutingKey is the record key: tenant + 0x1F + the routing identifier's value, so that one
+// device's events keep their order (spec 3.1).
+func RoutingKey(dst []byte, tenant uuid.UUID, routing Identifier) []byte {
+	dst = append(dst, tenant[:]...)
+	dst = append(dst, 0x1f)
+	return append(dst, routing.Value...)
+}
