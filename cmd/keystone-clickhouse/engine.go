@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -12,19 +11,11 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// engine holds the four functions of libchdb.so that a server needs.
+// engine holds the functions of libchdb.so that a server needs.
 type engine struct {
 	cmdline     func(argc int, argv **byte) uintptr
 	resultError func(result uintptr) *byte
 }
-
-// engineError is an error the engine reported when its session ended.
-type engineError struct {
-	code    int // ClickHouse's error code; 0 when the text carries none
-	message string
-}
-
-func (e *engineError) Error() string { return "engine: " + e.message }
 
 // loadEngine opens the library and takes its signal handlers out of our way.
 func loadEngine(lib string) (*engine, error) {
@@ -64,7 +55,7 @@ func (e *engine) serve(opt options) error {
 		return nil
 	}
 	if text := cString(e.resultError(result)); text != "" {
-		return newEngineError(text)
+		return fmt.Errorf("engine: %s", strings.TrimSpace(text))
 	}
 	return nil
 }
@@ -98,16 +89,6 @@ func engineArgs(opt options) []string {
 		"--log-level=error", // logger.level of the config has no effect; the default is trace
 		"--query", strings.Join(listen, "; "),
 	}
-}
-
-var engineCode = regexp.MustCompile(`^Code: (\d+)\.`)
-
-func newEngineError(text string) *engineError {
-	e := &engineError{message: strings.TrimSpace(text)}
-	if m := engineCode.FindStringSubmatch(e.message); m != nil {
-		e.code, _ = strconv.Atoi(m[1])
-	}
-	return e
 }
 
 func quoteSQL(s string) string {

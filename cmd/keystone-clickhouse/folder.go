@@ -6,7 +6,29 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
+
+// errFolderLocked says that another engine runs on the data folder.
+var errFolderLocked = errors.New("data folder is in use by another server")
+
+// checkFolderFree looks at the lock the engine itself will take. The engine
+// would refuse too, but tells it on stderr only and ends with status 0.
+func checkFolderFree(dataDir string) error {
+	f, err := os.Open(filepath.Join(dataDir, "status"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for another server: %w", err)
+	}
+	defer f.Close() // gives the lock free
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errFolderLocked
+	}
+	return err
+}
 
 // writeSystemDatabase declares the system database on disk before the engine's
 // first start. Without the file that database lives in memory while its log

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,8 +23,9 @@ const (
 
 // leaver ends the engine's session by typing exit at its prompt.
 type leaver struct {
-	prompt io.Writer
-	once   sync.Once
+	prompt  io.Writer
+	once    sync.Once
+	leaving atomic.Bool
 }
 
 func newLeaver(prompt io.Writer) *leaver { return &leaver{prompt: prompt} }
@@ -54,5 +56,9 @@ func (l *leaver) leave(d time.Duration) {
 		fmt.Fprintln(os.Stderr, "keystone-clickhouse: engine did not leave in time, killing it")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	})
+	l.leaving.Store(true)
 	l.once.Do(func() { _, _ = io.WriteString(l.prompt, "exit\n") })
 }
+
+// asked says whether the session was asked to end.
+func (l *leaver) asked() bool { return l.leaving.Load() }

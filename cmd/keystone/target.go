@@ -1,0 +1,96 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-json"
+)
+
+// devInfo is dev.json: what a running `keystone dev` tells the other commands, and whoever writes
+// scripts against it. It holds secrets (0600).
+type devInfo struct {
+	EdgeURL        string   `json:"edge_url"`
+	AdminURL       string   `json:"admin_url"`
+	TrackerKey     string   `json:"tracker_key"`
+	IntegrationKey string   `json:"integration_key"`
+	Tenant         string   `json:"tenant"` // UUID
+	Brokers        []string `json:"brokers"`
+	SQLDSN         string   `json:"sql_dsn"`
+	ClickHouseURL  string   `json:"clickhouse_url"` // HTTP, with credentials
+	ClickHouseDSN  string   `json:"clickhouse_dsn"` // native protocol, with credentials
+}
+
+const devInfoFile = "dev.json"
+
+func readDevInfo(dataDir string) (*devInfo, error) {
+	path := filepath.Join(dataDir, devInfoFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no keystone dev runs on %s (%s is not there): start one with `make run`, name its folder with --data-dir, or give the DSNs by flags", dataDir, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info := new(devInfo)
+	if err := json.Unmarshal(text, info); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return info, nil
+}
+
+// writeDevInfo replaces dev.json in one step, so that a reader never sees half of it.
+func writeDevInfo(dataDir string, info *devInfo) error {
+	text, err := json.MarshalIndent(info, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dataDir, devInfoFile)
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// target finds the servers a command talks to: by flags and environment, else by a running dev.
+type target struct {
+	DataDir       string   `help:"Folder of a running keystone dev, where the DSNs below are not given." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`
+	StoreDSN      string   `help:"State store: postgres://…" env:"KEYSTONE_STORE_DSN" placeholder:"DSN"`
+	ClickhouseDSN string   `help:"ClickHouse, native protocol: clickhouse://…" env:"KEYSTONE_CLICKHOUSE_DSN" placeholder:"DSN"`
+	Brokers       []string `help:"Log: host:port,…" env:"KEYSTONE_BROKERS" placeholder:"HOST:PORT"`
+}
+
+// need says which of the servers a command uses.
+type need uint8
+
+const (
+	needStore need = 1 << iota
+	needClickHouse
+	needBrokers
+)
+
+func (t *target) resolve(n need) error {
+	missing := n&needStore != 0 && t.StoreDSN == "" ||
+		n&needClickHouse != 0 && t.ClickhouseDSN == "" ||
+		n&needBrokers != 0 && len(t.Brokers) == 0
+	if !missing {
+		return nil
+	}
+	info, err := readDevInfo(t.DataDir)
+	if err != nil {
+		return err
+	}
+	if t.StoreDSN == "" {
+		t.StoreDSN = info.SQLDSN
+	}
+	if t.ClickhouseDSN == "" {
+		t.ClickhouseDSN = info.ClickHouseDSN
+	}
+	if len(t.Brokers) == 0 {
+		t.Brokers = info.Brokers
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// ErrPortInUse says that somebody else listens on the wanted port.
+var ErrPortInUse = errors.New("in use by another program")
+
+// FreePort asks the kernel for a loopback TCP port nobody uses. Somebody may
+// take it before the caller does; that is rare, as the kernel hands its free
+// ports out in no order.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// CheckPort reports a loopback port that cannot be listened on. The error is
+// an ErrPortInUse when somebody else has it.
+func CheckPort(port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("port %d is %w", port, ErrPortInUse)
+		}
+		return fmt.Errorf("use port %d: %w", port, err)
+	}
+	return l.Close()
+}
+
+// ChoosePort settles on a port and writes it to memo, so that the next start
+// finds the same one and saved addresses stay right. An explicit port must be
+// free. With 0 it is the port of the last start if still free, else a new one.
+func ChoosePort(explicit int, memo string) (int, error) {
+	port := explicit
+	if port != 0 {
+		if err := CheckPort(port); err != nil {
+			return 0, err
+		}
+	} else if port = readPort(memo); port == 0 || CheckPort(port) != nil {
+		var err error
+		if port, err = FreePort(); err != nil {
+			return 0, err
+		}
+	}
+	if err := WriteFile(memo, []byte(strconv.Itoa(port)+"\n")); err != nil {
+		return 0, fmt.Errorf("remember port: %w", err)
+	}
+	return port, nil
+}
+
+// readPort gives the remembered port, 0 when there is none to be read.
+func readPort(memo string) int {
+	data, err := os.ReadFile(memo)
+	if err != nil {
+		return 0
+	}
+	port, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || !ValidPort(port) {
+		return 0
+	}
+	return port
+}
+
+// ValidPort says whether a server may listen on the port; 0 is not one.
+func ValidPort(port int) bool { return port > 0 && port < 1<<16 }

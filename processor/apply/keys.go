@@ -1,0 +1,78 @@
+package apply
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/order"
+)
+
+// named is what an event's payload names beside people. Reading it costs a scan of the payload,
+// so it is kept with the event: a batch that runs again does not scan again.
+type named struct {
+	read     bool
+	order    string // "": none
+	products []event.ProductState
+}
+
+func (e *Event) scan() *named {
+	n := &e.named
+	if n.read {
+		return n
+	}
+	n.read = true
+	if e.Payload == nil {
+		return n
+	}
+	if e.Type == event.Track || e.Type == event.Page {
+		n.order, _ = order.ID(e.Payload)
+	}
+	n.products = order.Products(e.Payload, e.At)
+	return n
+}
+
+// KeysOf is what must be loaded for a batch of events.
+func KeysOf(events []Event) Keys {
+	var k Keys
+	k.Nodes = make([]NodeKey, 0, len(events)+len(events)/4)
+	for i := range events {
+		e := &events[i]
+		for _, id := range e.IDs.Anonymous {
+			k.Nodes = append(k.Nodes, NodeKey{e.Tenant, id.Node})
+		}
+		for _, id := range e.IDs.Verified {
+			k.Nodes = append(k.Nodes, NodeKey{e.Tenant, id.Node})
+		}
+		n := e.scan()
+		if n.order != "" {
+			k.Orders = append(k.Orders, OrderKey{e.Tenant, n.order})
+		}
+		for _, p := range n.products {
+			k.Products = append(k.Products, ProductKey{e.Tenant, p.ProductID})
+		}
+	}
+	k.Nodes = distinct(k.Nodes, NodeKey.compare)
+	k.Orders = distinct(k.Orders, OrderKey.compare)
+	k.Products = distinct(k.Products, ProductKey.compare)
+	return k
+}
+
+func distinct[K comparable](keys []K, compare func(a, b K) int) []K {
+	slices.SortFunc(keys, compare)
+	return slices.Compact(keys)
+}
+
+func (k NodeKey) compare(o NodeKey) int {
+	return cmp.Or(bytes.Compare(k.Tenant[:], o.Tenant[:]), bytes.Compare(k.Node[:], o.Node[:]))
+}
+
+func (k OrderKey) compare(o OrderKey) int {
+	return cmp.Or(bytes.Compare(k.Tenant[:], o.Tenant[:]), strings.Compare(k.ID, o.ID))
+}
+
+func (k ProductKey) compare(o ProductKey) int {
+	return cmp.Or(bytes.Compare(k.Tenant[:], o.Tenant[:]), strings.Compare(k.ID, o.ID))
+}

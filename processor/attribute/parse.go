@@ -1,0 +1,256 @@
+package attribute
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/keystone-cdp/keystone/internal/jsonscan"
+)
+
+// maxDepth bounds recursion. An event nests at most 64 levels and a caller may wrap what it says a
+// few levels deeper; node.depth holds twice as much.
+const maxDepth = 120
+
+// parsePatch reads one part of a patch; what is no object, null included, is nil.
+func parsePatch(raw []byte) (*node, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	if err := jsonscan.Valid(raw, maxDepth); err != nil {
+		return nil, fmt.Errorf("parse patch: %w", err)
+	}
+	if raw = bytes.TrimLeft(raw, " \t\r\n"); raw[0] != '{' {
+		return nil, nil
+	}
+	return build(raw), nil
+}
+
+// build makes the tree of valid JSON text. Values are slices of one copy of the text.
+func build(text []byte) *node {
+	b := builder{text: string(text)}
+	return b.value()
+}
+
+type builder struct {
+	text  string
+	pos   int
+	nodes []node // to be handed out
+	stack []kid  // of the containers around pos
+}
+
+func (b *builder) node() *node {
+	if len(b.nodes) == 0 {
+		// A member takes some 20 bytes; what is left of the text bounds what is needed.
+		b.nodes = make([]node, min(max((len(b.text)-b.pos)/20, 4), 256))
+	}
+	n := &b.nodes[0]
+	b.nodes = b.nodes[1:]
+	return n
+}
+
+func (b *builder) value() *node {
+	b.space()
+	n := b.node()
+	start := b.pos
+	switch b.text[b.pos] {
+	case '{':
+		n.kind = jsonscan.Object
+		b.kids(n, '}')
+		return n
+	case '[':
+		n.kind = jsonscan.Array
+		b.kids(n, ']')
+		return n
+	case '"':
+		n.kind = jsonscan.String
+		n.text = canonicalString(b.str())
+	default:
+		for b.pos < len(b.text) && strings.IndexByte(",]} \t\r\n", b.text[b.pos]) < 0 {
+			b.pos++
+		}
+		n.text = b.text[start:b.pos]
+		n.kind = scalarKind(n.text[0])
+	}
+	n.leaves, n.size = 1, int32(len(n.text))
+	return n
+}
+
+func scalarKind(c byte) jsonscan.Kind {
+	switch c {
+	case 'n':
+		return jsonscan.Null
+	case 't', 'f':
+		return jsonscan.Bool
+	}
+	return jsonscan.Number
+}
+
+// kids reads a container, pos being at its opening bracket.
+func (b *builder) kids(n *node, end byte) {
+	base := len(b.stack)
+	b.pos++
+	for b.space(); b.text[b.pos] != end; b.space() {
+		if b.text[b.pos] == ',' {
+			b.pos++
+			b.space()
+		}
+		var k kid
+		if n.kind == jsonscan.Object {
+			k.name = unquote(b.str())
+			b.space()
+			b.pos++ // the colon
+		}
+		k.node = b.value()
+		b.stack = append(b.stack, k)
+	}
+	b.pos++
+	kids := b.stack[base:]
+	if n.kind == jsonscan.Object {
+		kids = sortMembers(kids)
+	}
+	if len(kids) > 0 {
+		n.kids = slices.Clone(kids)
+	}
+	b.stack = b.stack[:base]
+	n.measure()
+}
+
+// sortMembers sorts by name; of members of one name it keeps the last.
+func sortMembers(kids []kid) []kid {
+	sorted := true
+	for i := 1; i < len(kids) && sorted; i++ {
+		sorted = kids[i-1].name < kids[i].name
+	}
+	if sorted {
+		return kids
+	}
+	slices.SortStableFunc(kids, func(a, b kid) int { return strings.Compare(a.name, b.name) })
+	n := 0
+	for i, k := range kids {
+		if i+1 == len(kids) || kids[i+1].name != k.name {
+			kids[n] = k
+			n++
+		}
+	}
+	return kids[:n]
+}
+
+// str is the raw string at pos, quotes included.
+func (b *builder) str() string {
+	start := b.pos
+	for b.pos++; b.text[b.pos] != '"'; b.pos++ {
+		if b.text[b.pos] == '\\' {
+			b.pos++
+		}
+	}
+	b.pos++
+	return b.text[start:b.pos]
+}
+
+func (b *builder) space() {
+	for b.pos < len(b.text) && b.text[b.pos] <= ' ' {
+		b.pos++
+	}
+}
+
+// unquote is the text of a raw string, without what a state store cannot hold.
+func unquote(raw string) string {
+	if strings.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
+	return strings.ReplaceAll(string(jsonscan.Unquote(nil, []byte(raw))), "\x00", "\ufffd")
+}
+
+func canonicalString(raw string) string {
+	if strings.IndexByte(raw, '\\') < 0 {
+		return raw
+	}
+	return string(appendQuoted(nil, unquote(raw)))
+}
+
+// canonical tells whether valid JSON text is what Text would write.
+func canonical(text []byte) bool {
+	c := checker{text: text}
+	return c.value() && c.pos == len(text)
+}
+
+type checker struct {
+	text []byte
+	pos  int
+}
+
+func (c *checker) value() bool {
+	switch c.text[c.pos] {
+	case '{':
+		return c.kids('}')
+	case '[':
+		return c.kids(']')
+	case '"':
+		_, ok := c.str()
+		return ok
+	}
+	for c.pos < len(c.text) {
+		switch c.text[c.pos] {
+		case ',', ']', '}':
+			return true
+		}
+		if c.text[c.pos] <= ' ' {
+			return false
+		}
+		c.pos++
+	}
+	return true
+}
+
+func (c *checker) kids(end byte) bool {
+	var last []byte
+	for first := true; ; first = false {
+		c.pos++
+		if c.text[c.pos] == end && first {
+			break
+		}
+		if end == '}' {
+			raw, ok := c.str()
+			if !ok || !first && !ascends(last, raw) || c.text[c.pos] != ':' {
+				return false
+			}
+			last = raw
+			c.pos++
+		}
+		if !c.value() || c.text[c.pos] != ',' && c.text[c.pos] != end {
+			return false
+		}
+		if c.text[c.pos] == end {
+			break
+		}
+	}
+	c.pos++
+	return true
+}
+
+// ascends compares two names in canonical quotes.
+func ascends(a, b []byte) bool {
+	if bytes.IndexByte(a, '\\') < 0 && bytes.IndexByte(b, '\\') < 0 {
+		return bytes.Compare(a[1:len(a)-1], b[1:len(b)-1]) < 0
+	}
+	return unquote(string(a)) < unquote(string(b))
+}
+
+// str passes over a string and tells whether its escapes are canonical.
+func (c *checker) str() ([]byte, bool) {
+	if c.text[c.pos] != '"' {
+		return nil, false
+	}
+	start, escaped := c.pos, false
+	for c.pos++; c.text[c.pos] != '"'; c.pos++ {
+		if c.text[c.pos] == '\\' {
+			escaped = true
+			c.pos++
+		}
+	}
+	c.pos++
+	raw := c.text[start:c.pos]
+	return raw, !escaped || canonicalString(string(raw)) == string(raw)
+}

@@ -1,0 +1,52 @@
+package sql
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// connectTimeout bounds one attempt to connect where the DSN sets none: a server that takes no
+// connection must look like one that is down.
+const connectTimeout = 5 * time.Second
+
+// Open makes a pool of at most maxConns connections. It does not connect yet. Times are read as UTC.
+func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("read the state store's DSN: %w", err)
+	}
+	cfg.MaxConns = int32(maxConns)
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	cfg.AfterConnect = prepareSession
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the state store: %w", err)
+	}
+	return pool, nil
+}
+
+// IsCockroach tells which of the two servers this is: CockroachDB announces its version.
+func IsCockroach(c *pgx.Conn) bool { return c.PgConn().ParameterStatus("crdb_version") != "" }
+
+// prepareSession makes a new connection behave the same on both servers.
+func prepareSession(ctx context.Context, c *pgx.Conn) error {
+	c.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	if IsCockroach(c) {
+		return nil
+	}
+	// Under SERIALIZABLE a sequential scan of a small table locks all of it, and every two workers
+	// conflict; index scans lock what they read. A generic plan does not know how many keys there are.
+	if _, err := c.Exec(ctx, `SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_custom_plan`); err != nil {
+		return fmt.Errorf("prepare a session: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+-- What a batch must know before it is folded. Set-wise: one statement each, whatever the batch.
+
+-- name: seen_insert
+-- What comes back is new; what does not was counted before.
+INSERT INTO seen_messages (tenant_id, message_hash, expires_at)
+SELECT t, h, $3::TIMESTAMPTZ
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, h)
+ON CONFLICT (tenant_id, message_hash) DO NOTHING
+RETURNING message_hash;
+
+-- name: identifier_load
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, n)
+JOIN identifiers AS i ON i.tenant_id = u.t AND i.node_id = u.n;
+
+-- name: profile_load
+-- The owners of those identifiers and of the orders, locked in the order of their ids, so that two
+-- batches that meet wait for each other instead of dying.
+SELECT p.tenant_id, p.profile_id, p.kind, p.attributes, p.first_seen, p.last_seen, p.event_count, p.track_count,
+       p.page_count, p.identify_count, p.attributes_at, p.version, p.created_at, p.updated_at, p.merged_into,
+       p.owned, p.spans, p.orders
+FROM profiles AS p
+WHERE (p.tenant_id, p.profile_id) IN (
+  SELECT i.tenant_id, i.profile_id
+  FROM unnest($1::UUID[], $2::UUID[]) AS u(t, n)
+  JOIN identifiers AS i ON i.tenant_id = u.t AND i.node_id = u.n
+  UNION
+  SELECT o.tenant_id, o.profile_id
+  FROM unnest($3::UUID[], $4::UUID[]) AS v(t, k)
+  JOIN orders AS o ON o.tenant_id = v.t AND o.order_key = v.k
+)
+ORDER BY p.tenant_id, p.profile_id
+FOR UPDATE;
+
+-- name: order_load
+SELECT o.tenant_id, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
+       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, k)
+JOIN orders AS o ON o.tenant_id = u.t AND o.order_key = u.k;
+
+-- name: product_load
+SELECT p.tenant_id, p.product_id, p.name, p.price, p.category, p.skeleton, p.first_seen, p.version
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, k)
+JOIN products AS p ON p.tenant_id = u.t AND p.product_key = u.k;
+
+-- name: identifier_of_profile
+-- All that these profiles own; a merge moves it. The identifier that created a profile has its id
+-- and is not in the index of the others.
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, p)
+JOIN identifiers AS i ON i.tenant_id = u.t AND i.profile_id = u.p AND i.profile_id <> i.node_id
+UNION ALL
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+FROM unnest($1::UUID[], $2::UUID[]) AS v(t, p)
+JOIN identifiers AS i ON i.tenant_id = v.t AND i.node_id = v.p AND i.profile_id = v.p;
+
+-- name: span_of_profile
+SELECT s.tenant_id, s.node_id, s.kind, s.value, s.profile_id, s.valid_from, s.version
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, p)
+JOIN identifier_spans AS s ON s.tenant_id = u.t AND s.profile_id = u.p;
+
+-- name: order_of_profile
+SELECT o.tenant_id, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
+       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, p)
+JOIN orders AS o ON o.tenant_id = u.t AND o.profile_id = u.p;

@@ -1,0 +1,90 @@
+-- What a batch changed. Rows are folded before: none is there twice.
+
+-- name: profile_save
+INSERT INTO profiles (tenant_id, profile_id, kind, attributes, first_seen, last_seen, event_count, track_count,
+                      page_count, identify_count, attributes_at, version, created_at, updated_at, merged_into,
+                      owned, spans, orders)
+SELECT t, id, k, a, fs, ls, ec, tc, pc, ic, aat, v, ca, ua, mi, ow, sp, od
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TIMESTAMPTZ[], $6::TIMESTAMPTZ[], $7::INT8[],
+            $8::INT8[], $9::INT8[], $10::INT8[], $11::TIMESTAMPTZ[], $12::INT8[], $13::TIMESTAMPTZ[],
+            $14::TIMESTAMPTZ[], $15::UUID[], $16::TEXT[], $17::INT4[], $18::INT4[])
+  AS u(t, id, k, a, fs, ls, ec, tc, pc, ic, aat, v, ca, ua, mi, ow, sp, od)
+ON CONFLICT (tenant_id, profile_id) DO UPDATE SET
+  kind = excluded.kind, attributes = excluded.attributes, first_seen = excluded.first_seen,
+  last_seen = excluded.last_seen, event_count = excluded.event_count, track_count = excluded.track_count,
+  page_count = excluded.page_count, identify_count = excluded.identify_count,
+  attributes_at = excluded.attributes_at, version = excluded.version, updated_at = excluded.updated_at,
+  merged_into = excluded.merged_into, owned = excluded.owned, spans = excluded.spans, orders = excluded.orders;
+
+-- name: tombstone_redirect
+-- A tombstone points at a live profile: those of a profile that has now lost go on to the winner.
+UPDATE profiles AS p
+SET merged_into = u.w
+FROM unnest($1::UUID[], $2::UUID[], $3::UUID[]) AS u(t, l, w)
+WHERE p.tenant_id = u.t AND p.merged_into = u.l AND p.merged_into IS NOT NULL;
+
+-- name: identifier_save
+INSERT INTO identifiers (tenant_id, node_id, kind, value, profile_id, valid_from, version)
+SELECT t, n, k, val, p, vf, v
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::UUID[], $6::TIMESTAMPTZ[], $7::INT8[])
+  AS u(t, n, k, val, p, vf, v)
+ON CONFLICT (tenant_id, node_id) DO UPDATE SET
+  profile_id = excluded.profile_id, valid_from = excluded.valid_from, version = excluded.version;
+
+-- name: span_save
+INSERT INTO identifier_spans (tenant_id, node_id, kind, value, profile_id, valid_from, version)
+SELECT t, n, k, val, p, vf, v
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::UUID[], $6::TIMESTAMPTZ[], $7::INT8[])
+  AS u(t, n, k, val, p, vf, v)
+ON CONFLICT (tenant_id, node_id, valid_from) DO UPDATE SET
+  profile_id = excluded.profile_id, version = excluded.version;
+
+-- name: merge_save
+-- Named by its cause: a message that comes again after its id was forgotten finds its row here.
+INSERT INTO profile_merges (tenant_id, merge_id, winner_id, loser_id, merged_at, body)
+SELECT t, m, w, l, at, b
+FROM unnest($1::UUID[], $2::UUID[], $3::UUID[], $4::UUID[], $5::TIMESTAMPTZ[], $6::TEXT[]) AS u(t, m, w, l, at, b)
+ON CONFLICT (tenant_id, merge_id) DO NOTHING;
+
+-- name: conflict_save
+INSERT INTO identity_conflicts (tenant_id, conflict_id, message_id, profile_id, reason, node_id, kind, value,
+                                limit_kind, other_id, event_time, received_at)
+SELECT t, c, m, p, r, n, k, v, lk, o, et, ra
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::UUID[], $5::TEXT[], $6::UUID[], $7::TEXT[], $8::TEXT[],
+            $9::TEXT[], $10::UUID[], $11::TIMESTAMPTZ[], $12::TIMESTAMPTZ[])
+  AS u(t, c, m, p, r, n, k, v, lk, o, et, ra)
+ON CONFLICT (tenant_id, conflict_id) DO NOTHING;
+
+-- name: lineage_save
+INSERT INTO attribute_changes (tenant_id, profile_id, version, changes)
+SELECT t, p, v, c
+FROM unnest($1::UUID[], $2::UUID[], $3::INT8[], $4::TEXT[]) AS u(t, p, v, c);
+
+-- name: order_save
+INSERT INTO orders (tenant_id, order_key, order_id, profile_id, status, items, total, currency, tax, shipping,
+                    discount, coupon, first_event, last_event, completed_at, version)
+SELECT t, k, id, p, s, i, tot, cur, tax, sh, di, co, fe, le, ca, v
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::TEXT[],
+            $9::TEXT[], $10::TEXT[], $11::TEXT[], $12::TEXT[], $13::TIMESTAMPTZ[], $14::TIMESTAMPTZ[],
+            $15::TIMESTAMPTZ[], $16::INT8[])
+  AS u(t, k, id, p, s, i, tot, cur, tax, sh, di, co, fe, le, ca, v)
+ON CONFLICT (tenant_id, order_key) DO UPDATE SET
+  profile_id = excluded.profile_id, status = excluded.status, items = excluded.items, total = excluded.total,
+  currency = excluded.currency, tax = excluded.tax, shipping = excluded.shipping, discount = excluded.discount,
+  coupon = excluded.coupon, first_event = excluded.first_event, last_event = excluded.last_event,
+  completed_at = excluded.completed_at, version = excluded.version;
+
+-- name: product_save
+INSERT INTO products (tenant_id, product_key, product_id, name, price, category, skeleton, first_seen, version)
+SELECT t, k, id, n, p, c, s, fs, v
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BOOL[], $8::TIMESTAMPTZ[],
+            $9::INT8[]) AS u(t, k, id, n, p, c, s, fs, v)
+ON CONFLICT (tenant_id, product_key) DO UPDATE SET
+  name = excluded.name, price = excluded.price, category = excluded.category, skeleton = excluded.skeleton,
+  first_seen = excluded.first_seen, version = excluded.version;
+
+-- name: dead_letter_save
+INSERT INTO dead_letters (tenant_id, topic, part, source_offset, job_id, reason, detail, created_at)
+SELECT t, $2::TEXT, $3::INT4, o, j, r, d, $8::TIMESTAMPTZ
+FROM unnest($1::UUID[], $4::INT8[], $5::TEXT[], $6::TEXT[], $7::TEXT[]) AS u(t, o, j, r, d)
+ON CONFLICT (tenant_id, topic, part, source_offset) DO NOTHING;

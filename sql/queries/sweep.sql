@@ -1,0 +1,22 @@
+-- Forgetting message ids, where the database has no row-level TTL.
+
+-- name: lease_take
+-- Whoever gets the row back may do the thing until then.
+INSERT INTO leases AS l (name, holder, expires_at)
+VALUES ($1::TEXT, $2::TEXT, $3::TIMESTAMPTZ)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE l.expires_at < $4::TIMESTAMPTZ OR l.holder = excluded.holder
+RETURNING holder;
+
+-- name: seen_page
+-- A page of the sweep along the primary key ends here.
+SELECT tenant_id, message_hash
+FROM seen_messages
+WHERE (tenant_id, message_hash) > ($1::UUID, $2::UUID)
+ORDER BY tenant_id, message_hash
+LIMIT 1 OFFSET $3::INT8;
+
+-- name: seen_sweep
+DELETE FROM seen_messages
+WHERE (tenant_id, message_hash) > ($1::UUID, $2::UUID) AND (tenant_id, message_hash) <= ($3::UUID, $4::UUID)
+  AND expires_at < $5::TIMESTAMPTZ;
