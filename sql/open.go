@@ -35,6 +35,12 @@ func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) 
 // IsCockroach tells which of the two servers this is: CockroachDB announces its version.
 func IsCockroach(c *pgx.Conn) bool { return c.PgConn().ParameterStatus("crdb_version") != "" }
 
+// postgresSession makes PostgreSQL look up what is asked for, key by key. Its planner would rather read
+// a small table, or all of an index, at once; under SERIALIZABLE that locks all of it, and every two
+// workers conflict. A generic plan does not know how many keys there are.
+const postgresSession = `SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
+SET enable_mergejoin = off; SET plan_cache_mode = force_custom_plan; SET jit = off`
+
 // prepareSession makes a new connection behave the same on both servers.
 func prepareSession(ctx context.Context, c *pgx.Conn) error {
 	c.TypeMap().RegisterType(&pgtype.Type{
@@ -43,9 +49,7 @@ func prepareSession(ctx context.Context, c *pgx.Conn) error {
 	if IsCockroach(c) {
 		return nil
 	}
-	// Under SERIALIZABLE a sequential scan of a small table locks all of it, and every two workers
-	// conflict; index scans lock what they read. A generic plan does not know how many keys there are.
-	if _, err := c.Exec(ctx, `SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_custom_plan`); err != nil {
+	if _, err := c.Exec(ctx, postgresSession); err != nil {
 		return fmt.Errorf("prepare a session: %w", err)
 	}
 	return nil

@@ -5,7 +5,7 @@ import "slices"
 func (s *Stream) lookAt(h *household) Delivery {
 	h.visit.looked = true
 	s.open(Track, "Product Viewed", s.whom(h))
-	s.article(h, h.visit.here.what)
+	s.topArticle(h, h.visit.here.what)
 	s.raw(`,"currency":"`, countries[h.country].currency, `"`)
 	return s.close(h, Track)
 }
@@ -25,7 +25,7 @@ func (s *Stream) add(h *household) Delivery {
 	s.open(Track, "Product Added", s.whom(h))
 	s.cartID(h)
 	s.raw(`,`)
-	s.article(h, item.product)
+	s.topArticle(h, item.product)
 	s.raw(`,"quantity":`)
 	s.uint(uint64(item.quantity))
 	s.raw(`,"currency":"`, countries[h.country].currency, `"`)
@@ -40,7 +40,7 @@ func (s *Stream) remove(h *household) Delivery {
 	s.open(Track, "Product Removed", s.whom(h))
 	s.cartID(h)
 	s.raw(`,`)
-	s.article(h, gone.product)
+	s.topArticle(h, gone.product)
 	if s.rng.IntN(2) == 0 { // else the whole line goes
 		s.raw(`,"quantity":`)
 		s.uint(uint64(gone.quantity))
@@ -62,10 +62,18 @@ func (s *Stream) cartID(h *household) {
 	s.raw(`"`)
 }
 
+// topArticle is article where the product stands alone in the payload: there only a product_id
+// names it (spec 2.7), in a list a sku does, too.
+func (s *Stream) topArticle(h *household, i uint16) {
+	s.article(h, i)
+	if catalogue[i].numbered {
+		s.product(i)
+	}
+}
+
 // article writes the members that say which product it is.
 func (s *Stream) article(h *household, i uint16) {
 	p := &catalogue[i]
-	s.product(i)
 	s.raw(p.idJSON, `,"name":"`, p.name, `","category":"`, p.category, `","brand":"`, p.brand, `","price":`)
 	s.money(h, p.price)
 }
@@ -78,6 +86,7 @@ func (s *Stream) lines(h *household, lines []line) {
 			s.raw(`,`)
 		}
 		s.raw(`{`)
+		s.product(l.product)
 		s.article(h, l.product)
 		s.raw(`,"quantity":`)
 		s.uint(uint64(l.quantity))

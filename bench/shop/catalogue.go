@@ -9,6 +9,7 @@ import (
 type product struct {
 	id       string // as the truth counts it
 	idJSON   string // the members that name it, some as a number, some by sku alone
+	numbered bool   // has a product_id
 	name     string
 	slug     string
 	category string
@@ -42,6 +43,7 @@ var catalogue = func() []product {
 		seed := mix(uint64(i) + 1)
 		noun := nouns[c][seed%uint64(len(nouns[c]))]
 		p := product{
+			numbered: true,
 			name:     fmt.Sprintf("%s %s %d", adjectives[seed>>8%uint64(len(adjectives))], noun, i),
 			category: categories[c],
 			brand:    brands[seed>>16%uint64(len(brands))],
@@ -52,7 +54,7 @@ var catalogue = func() []product {
 			p.id = fmt.Sprint(100_000 + i)
 			p.idJSON = `"product_id":` + p.id + `,"sku":"SKU-` + fmt.Sprint(i) + `"`
 		case i%50 == 8: // and one that has no product ids
-			p.id = fmt.Sprintf("SKU-%d", i)
+			p.id, p.numbered = fmt.Sprintf("SKU-%d", i), false
 			p.idJSON = `"sku":"` + p.id + `"`
 		default:
 			p.id = fmt.Sprintf("P-%05d", i)

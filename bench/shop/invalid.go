@@ -22,5 +22,5 @@ func (s *Stream) invalid(dst []byte) ([]byte, Delivery, bool) {
 	dst = appendUUID(dst, mix(s.salt^s.messages), mix(s.salt+s.messages<<20))
 	dst = append(dst, `",`...)
 	dst = append(dst, mistakes[s.rng.IntN(len(mistakes))]...)
-	return dst, Delivery{Lane: s.messages, Type: Track, Invalid: codeInvalidEvent}, true
+	return dst, Delivery{Lane: mix(s.messages), Type: Track, Invalid: codeInvalidEvent}, true
 }

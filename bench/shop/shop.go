@@ -64,8 +64,8 @@ type Stream struct {
 	now     int64 // milliseconds since 1970
 	visitor *household
 	sender  whom
-	day     int64 // since 1970, and its date
-	date    string
+	day     int64 // since 1970, and a timestamp of it
+	stamp   [len("2006-01-02T00:00:00.000Z")]byte
 }
 
 // seedTags is how many streams can share a tenant without sharing people or orders.

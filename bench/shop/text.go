@@ -1,13 +1,23 @@
 package shop
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
-const hexDigits = "0123456789abcdef"
+// hexPairs are the two digits of every byte.
+var hexPairs = func() (all [256][2]byte) {
+	for b := range all {
+		copy(all[b][:], fmt.Sprintf("%02x", b))
+	}
+	return all
+}()
 
 // appendHex writes sixteen hexadecimal digits.
 func appendHex(dst []byte, x uint64) []byte {
-	for shift := 60; shift >= 0; shift -= 4 {
-		dst = append(dst, hexDigits[x>>shift&15])
+	for shift := 56; shift >= 0; shift -= 8 {
+		pair := hexPairs[byte(x>>shift)]
+		dst = append(dst, pair[0], pair[1])
 	}
 	return dst
 }
@@ -17,11 +27,11 @@ func appendUUID(dst []byte, hi, lo uint64) []byte {
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(3<<62) | 2<<62
 	var b [36]byte
-	for i, at := range [...]int{0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17} {
-		b[at] = hexDigits[hi>>(60-4*i)&15]
+	for i, at := range [...]int{0, 2, 4, 6, 9, 11, 14, 16} {
+		*(*[2]byte)(b[at:]) = hexPairs[byte(hi>>(56-8*i))]
 	}
-	for i, at := range [...]int{19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35} {
-		b[at] = hexDigits[lo>>(60-4*i)&15]
+	for i, at := range [...]int{19, 21, 24, 26, 28, 30, 32, 34} {
+		*(*[2]byte)(b[at:]) = hexPairs[byte(lo>>(56-8*i))]
 	}
 	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
 	return append(dst, b[:]...)
@@ -29,14 +39,17 @@ func appendUUID(dst []byte, hi, lo uint64) []byte {
 
 // appendDigits writes n with leading zeros, width digits wide.
 func appendDigits(dst []byte, n uint64, width int) []byte {
-	for range width {
-		dst = append(dst, '0')
-	}
-	for i := len(dst) - 1; i >= len(dst)-width; i-- {
-		dst[i] = byte('0' + n%10)
+	const zeros = "00000000"
+	dst = append(dst, zeros[:width]...)
+	putDigits(dst[len(dst)-width:], n)
+	return dst
+}
+
+func putDigits(to []byte, n uint64) {
+	for i := len(to) - 1; i >= 0; i-- {
+		to[i] = byte('0' + n%10)
 		n /= 10
 	}
-	return dst
 }
 
 const dayMillis = 24 * 3600 * 1000
@@ -45,19 +58,15 @@ const dayMillis = 24 * 3600 * 1000
 // remembered.
 func (s *Stream) time(ms int64) {
 	day := ms / dayMillis
-	if day != s.day || s.date == "" {
-		s.day, s.date = day, formatDate(ms)
+	if day != s.day || s.stamp[0] == 0 {
+		s.day = day
+		copy(s.stamp[:], "0000-00-00T00:00:00.000Z")
+		time.UnixMilli(ms).UTC().AppendFormat(s.stamp[:0], time.DateOnly)
 	}
 	rest := uint64(ms - day*dayMillis)
-	s.raw(s.date)
-	s.event = appendDigits(s.event, rest/3600_000, 2)
-	s.raw(":")
-	s.event = appendDigits(s.event, rest/60_000%60, 2)
-	s.raw(":")
-	s.event = appendDigits(s.event, rest/1000%60, 2)
-	s.raw(".")
-	s.event = appendDigits(s.event, rest%1000, 3)
-	s.raw("Z")
+	putDigits(s.stamp[11:13], rest/3600_000)
+	putDigits(s.stamp[14:16], rest/60_000%60)
+	putDigits(s.stamp[17:19], rest/1000%60)
+	putDigits(s.stamp[20:23], rest%1000)
+	s.event = append(s.event, s.stamp[:]...)
 }
-
-func formatDate(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T") }

@@ -45,7 +45,6 @@ type document struct {
 		Email, Phone string
 		Order        json.RawMessage `json:"order_id"`
 		Product      json.RawMessage `json:"product_id"`
-		SKU          string
 		Total        json.RawMessage
 		Currency     string
 		Products     []struct {
@@ -136,7 +135,7 @@ func (l *ledger) book(t *testing.T, body []byte) {
 	for _, p := range d.Payload.Products {
 		l.name(p.Product, p.SKU)
 	}
-	l.name(d.Payload.Product, d.Payload.SKU)
+	l.name(d.Payload.Product, "") // alone, a sku names no product (spec 2.7)
 }
 
 func (l *ledger) name(product json.RawMessage, sku string) {
@@ -212,8 +211,8 @@ func (l *ledger) truth(t *testing.T) Truth {
 
 func TestTruthIsWhatTheEventsSay(t *testing.T) {
 	for _, m := range mixes() {
-		for seed := range uint64(3) {
-			s := stream(t, func(c *Config) { c.Mix, c.Seed, c.Invalid, c.Events = m, seed, 0.01, 25_000 })
+		for seed := range uint64(2) {
+			s := stream(t, func(c *Config) { c.Mix, c.Seed, c.Invalid, c.Events = m, seed, 0.01, 5_000 })
 			l := newLedger()
 			deliveries, invalid := 0, 0
 			for body, d := range s.All() {

@@ -30,6 +30,24 @@ var botAgents = [...]string{
 	"python-requests/2.32.3",
 }
 
+// settings are the members of the context that a browser always sends: by user agent (people's,
+// then crawlers') and country.
+var settings = func() (all [len(userAgents) + len(botAgents)][len(countries)]string) {
+	for a := range all {
+		agent, text := userAgents[0], ""
+		if a < len(userAgents) {
+			agent, text = userAgents[a], userAgents[a].text
+		} else {
+			text = botAgents[a-len(userAgents)]
+		}
+		for c, country := range countries {
+			all[a][c] = `"user_agent":"` + text + `","locale":"` + country.locale + `","timezone":"` + country.timezone +
+				`","screen":{"width":` + agent.width + `,"height":` + agent.height + `}`
+		}
+	}
+	return all
+}()
+
 // sources are where visits come from; the click id, if any, is added to the query.
 var sources = [...]struct {
 	weight                 int

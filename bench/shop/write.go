@@ -144,19 +144,15 @@ func (s *Stream) close(h *household, t Type) Delivery {
 		return Delivery{Type: t}
 	}
 	v := &h.visit
-	c := &countries[h.country]
 	s.raw(`},"context":{`)
 	if v.here.place != nowhere {
-		s.webPage(h, c.language)
+		s.webPage(h, countries[h.country].language)
 	}
-	agent := &userAgents[h.agent(who.device)]
-	s.raw(`"user_agent":"`)
+	agent := h.agent(who.device)
 	if h.bot {
-		s.raw(botAgents[h.bits(24, uint64(len(botAgents)))])
-	} else {
-		s.raw(agent.text)
+		agent = len(userAgents) + int(h.bits(24, uint64(len(botAgents))))
 	}
-	s.raw(`","locale":"`, c.locale, `","timezone":"`, c.timezone, `","screen":{"width":`, agent.width, `,"height":`, agent.height, `}`)
+	s.raw(settings[agent][h.country])
 	switch who.traits {
 	case addressTraits:
 		s.raw(`,"traits":{"email":"`)
@@ -208,9 +204,11 @@ func (h *household) agent(device int) int {
 }
 
 func (s *Stream) raw(parts ...string) {
+	dst := s.event
 	for _, p := range parts {
-		s.event = append(s.event, p...)
+		dst = append(dst, p...)
 	}
+	s.event = dst
 }
 
 func (s *Stream) uint(n uint64) { s.event = strconv.AppendUint(s.event, n, 10) }

@@ -38,10 +38,9 @@ func (g *Grant) AllowsOrigin(origin []byte) bool {
 	return len(g.origins) == 0 || len(origin) == 0 || g.origins.allow(origin)
 }
 
-// Take charges n events to the key at a time (UnixNano). It answers 0 if the key had at least one
-// event left, else how long until it has. More than what is left may be taken once; what comes
-// after then waits for the debt to be paid. So a batch larger than the burst is not locked out.
-func (g *Grant) Take(n int, now int64) time.Duration {
+// Take charges one event to the key at a time (UnixNano). It answers 0, or how long until the key
+// has an event left.
+func (g *Grant) Take(now int64) time.Duration {
 	if g.each == 0 {
 		return 0
 	}
@@ -51,25 +50,25 @@ func (g *Grant) Take(n int, now int64) time.Duration {
 		if wait := from + g.each - now - g.window; wait > 0 {
 			return time.Duration(wait)
 		}
-		cost := int64(math.MaxInt64 / 4)
-		if int64(n) < cost/g.each {
-			cost = int64(n) * g.each
-		}
-		if g.bucket.paidUntil.CompareAndSwap(paid, from+cost) {
+		if g.bucket.paidUntil.CompareAndSwap(paid, from+g.each) {
 			return 0
 		}
 	}
 }
 
-// Charge adds n events to what the key has taken, whatever it has left.
+// maxDebt bounds how long a key pays for one batch.
+const maxDebt = int64(time.Minute)
+
+// Charge adds n further events to a request that Take has let in. A batch may be larger than the
+// burst: it passes, and the key then waits until its debt is paid.
 func (g *Grant) Charge(n int, now int64) {
 	if g.each == 0 || n <= 0 {
 		return
 	}
 	for {
 		paid := g.bucket.paidUntil.Load()
-		cost := min(int64(n)*g.each, int64(time.Hour)) // n is bounded by a batch's length; a debt by an hour
-		if g.bucket.paidUntil.CompareAndSwap(paid, max(paid, now)+cost) {
+		until := max(paid, now) + min(int64(n)*min(g.each, maxDebt), maxDebt)
+		if g.bucket.paidUntil.CompareAndSwap(paid, until) {
 			return
 		}
 	}

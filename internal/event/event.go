@@ -103,6 +103,7 @@ type Event struct {
 	Context     []byte // raw JSON object
 	Timestamp   []byte // raw JSON
 	SentAt      []byte // raw JSON
+	Unknown     bool   // there are members of other names
 
 	members jsonscan.Members
 	scratch []byte
@@ -186,6 +187,8 @@ func (e *Event) member(key, raw []byte, types *int) error {
 		e.Timestamp = raw
 	case "sent_at":
 		e.SentAt = raw
+	default:
+		e.Unknown = true
 	}
 	return nil
 }

@@ -102,8 +102,9 @@ func (m *Members) Reset(data []byte, maxDepth int) {
 	m.err, m.key, m.value, m.state = nil, nil, nil, beforeObject
 }
 
-// Key is the current member's name, unescaped. It is valid until the next call of Next.
-func (m *Members) Key() []byte { return m.key }
+// Key is the current member's name, unescaped. It is valid until the next call of Next. (It is
+// unescaped here and not in Next, because Members would point into itself and always be on the heap.)
+func (m *Members) Key() []byte { return Unquote(m.keyBuf[:0], m.key) }
 
 // Value is the current member's raw, validated value, a slice of the document.
 func (m *Members) Value() []byte { return m.value }
@@ -162,7 +163,7 @@ func (m *Members) member() error {
 	if err := s.str(); err != nil {
 		return err
 	}
-	m.key = Unquote(m.keyBuf[:0], s.data[start:s.pos])
+	m.key = s.data[start:s.pos]
 	s.space()
 	if s.peek() != ':' {
 		return s.fail("expected a colon")

@@ -41,9 +41,14 @@ func (g *Group) Start(ctx context.Context, name string, part Part, stopTimeout t
 	if err := part.Start(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", name, err), stop(member{name, part, stopTimeout}))
 	}
-	g.started = append(g.started, member{name, part, stopTimeout})
+	g.Add(name, part, stopTimeout)
 	g.log.Debug("started", "part", name, "took_ms", time.Since(begin).Milliseconds())
 	return nil
+}
+
+// Add takes in a part that somebody else has started, or has tried to.
+func (g *Group) Add(name string, part Part, stopTimeout time.Duration) {
+	g.started = append(g.started, member{name, part, stopTimeout})
 }
 
 // Stop ends all parts, the last one first, and joins their errors. Each part has its own deadline,

@@ -21,6 +21,11 @@ type Topics struct {
 	Replication int16 // -1: the cluster's default
 }
 
+// changeBytes bounds a record of the topics the processor writes. One change may carry a profile's
+// attributes, an order with thousands of lines and the lineage of both; a dead letter is an event
+// with headers around it. Events themselves are bounded by the edge and keep the broker's default.
+const changeBytes = "16777216"
+
 // DefaultTopics is for one small machine.
 func DefaultTopics() Topics { return Topics{Events: 4, Backfill: 2, Changes: 2, Replication: -1} }
 
@@ -33,14 +38,18 @@ func (t Topics) Ensure(ctx context.Context, brokers []string) error {
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
+	large := map[string]*string{"max.message.bytes": kadm.StringPtr(changeBytes)}
 	for _, topic := range []struct {
 		name       string
 		partitions int32
+		configs    map[string]*string
 	}{
-		{event.TopicEvents, t.Events}, {event.TopicBackfill, t.Backfill},
-		{event.TopicChanges, t.Changes}, {event.TopicDLQ, 1},
+		{event.TopicEvents, t.Events, nil},
+		{event.TopicBackfill, t.Backfill, nil},
+		{event.TopicChanges, t.Changes, large},
+		{event.TopicDLQ, 1, large},
 	} {
-		_, err := admin.CreateTopic(ctx, topic.partitions, t.Replication, nil, topic.name)
+		_, err := admin.CreateTopic(ctx, topic.partitions, t.Replication, topic.configs, topic.name)
 		switch {
 		case errors.Is(err, kerr.TopicAlreadyExists):
 			details, err := admin.ListTopics(ctx, topic.name)

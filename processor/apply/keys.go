@@ -24,7 +24,7 @@ func (e *Event) scan() *named {
 		return n
 	}
 	n.read = true
-	if e.Payload == nil {
+	if !mayName(e.Payload) {
 		return n
 	}
 	if e.Type == event.Track || e.Type == event.Page {
@@ -33,6 +33,19 @@ func (e *Event) scan() *named {
 	n.products = order.Products(e.Payload, e.At)
 	return n
 }
+
+// mayName is a quick no for most payloads: neither an order's nor a product's member is in there, nor
+// an escape that could hide one.
+func mayName(payload []byte) bool {
+	return bytes.Contains(payload, orderID) || bytes.Contains(payload, product) || bytes.Contains(payload, items) ||
+		bytes.IndexByte(payload, '\\') >= 0
+}
+
+var (
+	orderID = []byte(`"order_id"`)
+	product = []byte(`"product`) // product_id, products
+	items   = []byte(`items"`)   // line_items, items
+)
 
 // KeysOf is what must be loaded for a batch of events.
 func KeysOf(events []Event) Keys {
@@ -66,7 +79,10 @@ func distinct[K comparable](keys []K, compare func(a, b K) int) []K {
 }
 
 func (k NodeKey) compare(o NodeKey) int {
-	return cmp.Or(bytes.Compare(k.Tenant[:], o.Tenant[:]), bytes.Compare(k.Node[:], o.Node[:]))
+	if c := bytes.Compare(k.Tenant[:], o.Tenant[:]); c != 0 {
+		return c
+	}
+	return bytes.Compare(k.Node[:], o.Node[:])
 }
 
 func (k OrderKey) compare(o OrderKey) int {

@@ -94,14 +94,17 @@ func settle(old, next *node) *node {
 	}
 	var kids []kid // nil as long as next is right
 	same := len(old.kids) == len(next.kids)
+	at := 0
 	for i, k := range next.kids {
-		before := old.get(k.name)
-		if before == nil {
+		for at < len(old.kids) && old.kids[at].name < k.name {
+			at++
+		}
+		if at == len(old.kids) || old.kids[at].name != k.name {
 			same = false
 			continue
 		}
-		settled := settle(before, k.node)
-		same = same && settled == before
+		settled := settle(old.kids[at].node, k.node)
+		same = same && settled == old.kids[at].node
 		if settled != k.node {
 			if kids == nil {
 				kids = slices.Clone(next.kids)

@@ -29,7 +29,7 @@ func parsePatch(raw []byte) (*node, error) {
 
 // build makes the tree of valid JSON text. Values are slices of one copy of the text.
 func build(text []byte) *node {
-	b := builder{text: string(text)}
+	b := builder{text: string(text), stack: make([]kid, 0, guess(len(text)))}
 	return b.value()
 }
 
@@ -40,10 +40,12 @@ type builder struct {
 	stack []kid  // of the containers around pos
 }
 
+// guess is how many values a text of that length may hold: a member takes some 20 bytes.
+func guess(length int) int { return min(length/20+4, 256) }
+
 func (b *builder) node() *node {
 	if len(b.nodes) == 0 {
-		// A member takes some 20 bytes; what is left of the text bounds what is needed.
-		b.nodes = make([]node, min(max((len(b.text)-b.pos)/20, 4), 256))
+		b.nodes = make([]node, guess(len(b.text)-b.pos))
 	}
 	n := &b.nodes[0]
 	b.nodes = b.nodes[1:]
@@ -140,13 +142,19 @@ func sortMembers(kids []kid) []kid {
 // str is the raw string at pos, quotes included.
 func (b *builder) str() string {
 	start := b.pos
-	for b.pos++; b.text[b.pos] != '"'; b.pos++ {
-		if b.text[b.pos] == '\\' {
-			b.pos++
+	b.pos += quotedEnd(b.text[b.pos:])
+	return b.text[start:b.pos]
+}
+
+// quotedEnd is the length of the raw string at the start of valid text.
+func quotedEnd[T string | []byte](text T) int {
+	i := 1
+	for ; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
 		}
 	}
-	b.pos++
-	return b.text[start:b.pos]
+	return i + 1
 }
 
 func (b *builder) space() {
@@ -168,89 +176,4 @@ func canonicalString(raw string) string {
 		return raw
 	}
 	return string(appendQuoted(nil, unquote(raw)))
-}
-
-// canonical tells whether valid JSON text is what Text would write.
-func canonical(text []byte) bool {
-	c := checker{text: text}
-	return c.value() && c.pos == len(text)
-}
-
-type checker struct {
-	text []byte
-	pos  int
-}
-
-func (c *checker) value() bool {
-	switch c.text[c.pos] {
-	case '{':
-		return c.kids('}')
-	case '[':
-		return c.kids(']')
-	case '"':
-		_, ok := c.str()
-		return ok
-	}
-	for c.pos < len(c.text) {
-		switch c.text[c.pos] {
-		case ',', ']', '}':
-			return true
-		}
-		if c.text[c.pos] <= ' ' {
-			return false
-		}
-		c.pos++
-	}
-	return true
-}
-
-func (c *checker) kids(end byte) bool {
-	var last []byte
-	for first := true; ; first = false {
-		c.pos++
-		if c.text[c.pos] == end && first {
-			break
-		}
-		if end == '}' {
-			raw, ok := c.str()
-			if !ok || !first && !ascends(last, raw) || c.text[c.pos] != ':' {
-				return false
-			}
-			last = raw
-			c.pos++
-		}
-		if !c.value() || c.text[c.pos] != ',' && c.text[c.pos] != end {
-			return false
-		}
-		if c.text[c.pos] == end {
-			break
-		}
-	}
-	c.pos++
-	return true
-}
-
-// ascends compares two names in canonical quotes.
-func ascends(a, b []byte) bool {
-	if bytes.IndexByte(a, '\\') < 0 && bytes.IndexByte(b, '\\') < 0 {
-		return bytes.Compare(a[1:len(a)-1], b[1:len(b)-1]) < 0
-	}
-	return unquote(string(a)) < unquote(string(b))
-}
-
-// str passes over a string and tells whether its escapes are canonical.
-func (c *checker) str() ([]byte, bool) {
-	if c.text[c.pos] != '"' {
-		return nil, false
-	}
-	start, escaped := c.pos, false
-	for c.pos++; c.text[c.pos] != '"'; c.pos++ {
-		if c.text[c.pos] == '\\' {
-			escaped = true
-			c.pos++
-		}
-	}
-	c.pos++
-	raw := c.text[start:c.pos]
-	return raw, !escaped || canonicalString(string(raw)) == string(raw)
 }

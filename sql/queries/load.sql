@@ -9,34 +9,30 @@ ON CONFLICT (tenant_id, message_hash) DO NOTHING
 RETURNING message_hash;
 
 -- name: identifier_load
-SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
-FROM unnest($1::UUID[], $2::UUID[]) AS u(t, n)
-JOIN identifiers AS i ON i.tenant_id = u.t AND i.node_id = u.n;
-
--- name: profile_load
--- The owners of those identifiers and of the orders, locked in the order of their ids, so that two
+-- Identifiers, each with its owner. The owners are locked in the order of their ids, so that two
 -- batches that meet wait for each other instead of dying.
-SELECT p.tenant_id, p.profile_id, p.kind, p.attributes, p.first_seen, p.last_seen, p.event_count, p.track_count,
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version,
+       p.tenant_id, p.profile_id, p.kind, p.attributes, p.first_seen, p.last_seen, p.event_count, p.track_count,
        p.page_count, p.identify_count, p.attributes_at, p.version, p.created_at, p.updated_at, p.merged_into,
        p.owned, p.spans, p.orders
-FROM profiles AS p
-WHERE (p.tenant_id, p.profile_id) IN (
-  SELECT i.tenant_id, i.profile_id
-  FROM unnest($1::UUID[], $2::UUID[]) AS u(t, n)
-  JOIN identifiers AS i ON i.tenant_id = u.t AND i.node_id = u.n
-  UNION
-  SELECT o.tenant_id, o.profile_id
-  FROM unnest($3::UUID[], $4::UUID[]) AS v(t, k)
-  JOIN orders AS o ON o.tenant_id = v.t AND o.order_key = v.k
-)
+FROM unnest($1::UUID[], $2::UUID[]) AS u(t, n)
+JOIN identifiers AS i ON i.tenant_id = u.t AND i.node_id = u.n
+JOIN profiles AS p ON p.tenant_id = i.tenant_id AND p.profile_id = i.profile_id
 ORDER BY p.tenant_id, p.profile_id
-FOR UPDATE;
+FOR UPDATE OF p;
 
 -- name: order_load
+-- Orders, each with its owner, likewise.
 SELECT o.tenant_id, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
-       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version
+       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version,
+       p.tenant_id, p.profile_id, p.kind, p.attributes, p.first_seen, p.last_seen, p.event_count, p.track_count,
+       p.page_count, p.identify_count, p.attributes_at, p.version, p.created_at, p.updated_at, p.merged_into,
+       p.owned, p.spans, p.orders
 FROM unnest($1::UUID[], $2::UUID[]) AS u(t, k)
-JOIN orders AS o ON o.tenant_id = u.t AND o.order_key = u.k;
+JOIN orders AS o ON o.tenant_id = u.t AND o.order_key = u.k
+JOIN profiles AS p ON p.tenant_id = o.tenant_id AND p.profile_id = o.profile_id
+ORDER BY p.tenant_id, p.profile_id
+FOR UPDATE OF p;
 
 -- name: product_load
 SELECT p.tenant_id, p.product_id, p.name, p.price, p.category, p.skeleton, p.first_seen, p.version

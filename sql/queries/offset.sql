@@ -8,10 +8,10 @@ ON CONFLICT (topic, part) DO UPDATE SET epoch = o.epoch + 1, owner = excluded.ow
 RETURNING next_offset, epoch;
 
 -- name: offset_fence
--- The first statement of a batch: no row means that the partition has another owner.
-SELECT last_created_at
+-- The first statement of a batch: whoever finds another epoch has lost the partition.
+SELECT next_offset, epoch, last_created_at
 FROM processor_offsets
-WHERE topic = $1::TEXT AND part = $2::INT4 AND next_offset = $3::INT8 AND epoch = $4::INT8
+WHERE topic = $1::TEXT AND part = $2::INT4
 FOR UPDATE;
 
 -- name: offset_move

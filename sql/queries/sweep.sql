@@ -5,7 +5,7 @@
 INSERT INTO leases AS l (name, holder, expires_at)
 VALUES ($1::TEXT, $2::TEXT, $3::TIMESTAMPTZ)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-WHERE l.expires_at < $4::TIMESTAMPTZ OR l.holder = excluded.holder
+WHERE l.expires_at <= $4::TIMESTAMPTZ
 RETURNING holder;
 
 -- name: seen_page

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS attribute_changes
     tenant_id UUID COMMENT 'The tenant',
     profile_id UUID COMMENT 'The profile',
     version UInt64 COMMENT 'Version of the profile after the change' CODEC(ZSTD(1)),
-    index UInt32 COMMENT 'Number of the change within the version, from 0' CODEC(ZSTD(1)),
+    change_index UInt32 COMMENT 'Number of the change within the version, from 0' CODEC(ZSTD(1)),
     path String COMMENT 'The attribute, as an RFC 6901 pointer: /address/city' CODEC(ZSTD(1)),
     op LowCardinality(String) COMMENT 'add, update, replace, union, append or remove',
     old_value String COMMENT 'Value before, as JSON; empty where there was none' CODEC(ZSTD(1)),
@@ -66,7 +66,7 @@ CREATE TABLE IF NOT EXISTS attribute_changes
 )
 ENGINE = {{.MergeTree}}
 PARTITION BY toYYYYMM(loaded_at)
-ORDER BY (tenant_id, profile_id, version, index)
+ORDER BY (tenant_id, profile_id, version, change_index)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is one attribute of a profile that changed: its lineage. Each change is here once';
 

@@ -56,6 +56,7 @@ type Server struct {
 	httpPort int
 	tcpPort  int
 	restarts int
+	pid      int
 }
 
 // New checks the configuration; it starts nothing.
@@ -147,6 +148,13 @@ func (s *Server) Restarts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.restarts
+}
+
+// Pid is the engine's process id, which changes with every restart.
+func (s *Server) Pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pid
 }
 
 // User and Password are the pipeline's login, for both ports.

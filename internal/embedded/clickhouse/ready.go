@@ -33,7 +33,7 @@ func (s *Server) waitReady(ctx context.Context, child *embedded.Child, output *e
 		if err == nil {
 			if err = s.probe(ctx, p, displayName); err == nil {
 				s.mu.Lock()
-				s.httpPort, s.tcpPort = p.http, p.tcp
+				s.httpPort, s.tcpPort, s.pid = p.http, p.tcp, child.Pid()
 				s.mu.Unlock()
 				s.log.Info("clickhouse ready", "http_port", p.http, "tcp_port", p.tcp,
 					"pid", child.Pid(), "took_ms", time.Since(started).Milliseconds())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"strconv"
 	"syscall"
@@ -47,7 +46,8 @@ func (c *cockroach) start(_ context.Context, port int) (*embedded.Child, error) 
 	cmd := exec.Command(c.binary, c.args(port)...)
 	cmd.Dir = c.cfg.DataDir
 	cmd.Stdout, cmd.Stderr = c.output, c.output
-	cmd.Env = append(os.Environ(), "COCKROACH_SKIP_ENABLING_DIAGNOSTIC_REPORTING=true")
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + c.cfg.DataDir, "TZ=UTC",
+		"COCKROACH_SKIP_ENABLING_DIAGNOSTIC_REPORTING=true"}
 	// Draining would keep a successor waiting; its log is synced, a kill is safe.
 	return embedded.StartChild(cmd, syscall.SIGKILL)
 }

@@ -31,11 +31,17 @@ type account struct {
 	other    bool // another account than this process's
 }
 
-// childAccount is this process's own account, or an unprivileged one under uid
-// 0. The latter must have a name: initdb refuses a bare number.
-func childAccount() (account, error) {
+// childAccount is this process's own account. Under uid 0 it is the owner of
+// the data there are, or an unprivileged account; that one must have a name, as
+// initdb refuses a bare number.
+func childAccount(dataDir string) (account, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return account{uid: uint32(uid), gid: uint32(os.Getegid())}, nil
+	}
+	if info, err := os.Stat(dataDir); err == nil {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
+			return account{uid: st.Uid, gid: st.Gid, name: "uid " + strconv.Itoa(int(st.Uid)), other: true}, nil
+		}
 	}
 	for _, name := range []string{"nobody", "postgres"} {
 		u, err := user.Lookup(name)
@@ -59,12 +65,13 @@ func (a account) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: a.uid, Gid: a.gid}
 }
 
-// own hands a file or folder to the account.
+// own hands a file or folder to the account; never what a link leads to, as the
+// account may have put one there.
 func (a account) own(path string) error {
 	if !a.other {
 		return nil
 	}
-	return os.Chown(path, int(a.uid), int(a.gid))
+	return os.Lchown(path, int(a.uid), int(a.gid))
 }
 
 // makeDataDir creates the folder and those above it. Under root they can be
@@ -80,51 +87,51 @@ func makeDataDir(dir string) error {
 	return os.Chmod(dir, reachable) // the umask may have taken it
 }
 
-// choosePlace is the folder for the account's files: dataDir when the account
-// can reach it, else one made for it and noted in dataDir.
-func choosePlace(dataDir string, a account, log *slog.Logger) (string, error) {
-	noted, err := os.ReadFile(filepath.Join(dataDir, placeFile))
-	if err == nil {
-		return checkPlace(strings.TrimSpace(string(noted)), dataDir)
+// choosePlace is the folder for the server's files and the account to run it:
+// dataDir when the account can reach it, else a folder made for it and noted in
+// dataDir.
+func choosePlace(dataDir string, log *slog.Logger) (string, account, error) {
+	place, noted := dataDir, false
+	if note, err := os.ReadFile(filepath.Join(dataDir, placeFile)); err == nil {
+		place, noted = strings.TrimSpace(string(note)), true
+		if err := checkPlace(place, dataDir); err != nil {
+			return "", account{}, err
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return "", account{}, fmt.Errorf("read place of the data: %w", err)
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read place of the data: %w", err)
-	}
-	if !a.other {
-		return dataDir, nil
+	a, err := childAccount(filepath.Join(place, pgdata))
+	if err != nil || noted || !a.other {
+		return place, a, err
 	}
 	barrier, err := unreachable(dataDir, a)
-	if err != nil {
-		return "", err
+	if err != nil || barrier == "" {
+		return place, a, err
 	}
-	if barrier == "" {
-		return dataDir, nil
-	}
-	place, err := makePlace()
-	if err != nil {
-		return "", err
+	if place, err = makePlace(); err != nil {
+		return "", account{}, err
 	}
 	if err := embedded.WriteFile(filepath.Join(dataDir, placeFile), []byte(place+"\n")); err != nil {
-		return "", fmt.Errorf("note place of the data: %w", err)
+		return "", account{}, fmt.Errorf("note place of the data: %w", err)
 	}
 	log.Warn("data folder cannot be reached by the state store's account, its data are elsewhere",
 		"account", a.name, "barrier", barrier, "place", place)
-	return place, nil
+	return place, a, nil
 }
 
 // checkPlace accepts a noted folder only as we made it.
-func checkPlace(place, dataDir string) (string, error) {
+func checkPlace(place, dataDir string) error {
 	info, err := os.Lstat(place)
 	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("the state store's data in %s are gone; delete %s to start anew", place, dataDir)
+		return fmt.Errorf("the state store's data in %s are gone; delete %s to start anew", place, dataDir)
 	}
 	if err != nil {
-		return "", fmt.Errorf("look at place of the data: %w", err)
+		return fmt.Errorf("look at place of the data: %w", err)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() {
-		return "", fmt.Errorf("%s is not a folder of this account", place)
+		return fmt.Errorf("%s is not a folder of this account", place)
 	}
-	return place, nil
+	return nil
 }
 
 // makePlace makes a folder of our own with a random name.
@@ -134,7 +141,7 @@ func makePlace() (string, error) {
 		base = filepath.Join(base, "keystone-dev")
 		err := os.MkdirAll(base, reachable)
 		if err == nil {
-			_, err = checkPlace(base, base)
+			err = checkPlace(base, base)
 		}
 		var place string
 		if err == nil {

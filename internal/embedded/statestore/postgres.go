@@ -21,6 +21,7 @@ import (
 const (
 	role         = "keystone"
 	passwordFile = "password"
+	pgdata       = "pgdata" // folder of the data, owned by the account
 
 	initTimeout = time.Minute // it takes 1 to 4 s
 	// fastTimeout is given to a shutdown that ends the sessions and writes a
@@ -46,11 +47,7 @@ type postgres struct {
 }
 
 func newPostgres(cfg Config, log *slog.Logger) (*postgres, error) {
-	a, err := childAccount()
-	if err != nil {
-		return nil, err
-	}
-	place, err := choosePlace(cfg.DataDir, a, log)
+	place, a, err := choosePlace(cfg.DataDir, log)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +62,7 @@ func newPostgres(cfg Config, log *slog.Logger) (*postgres, error) {
 	return &postgres{cfg: cfg, log: log, account: a, place: place, bin: bin, password: password}, nil
 }
 
-func (p *postgres) dataDir() string { return filepath.Join(p.place, "pgdata") }
+func (p *postgres) dataDir() string { return filepath.Join(p.place, pgdata) }
 func (p *postgres) logFile() string { return filepath.Join(p.place, "postgres.log") }
 
 func (p *postgres) maintenance() string { return "postgres" }
@@ -207,7 +204,7 @@ func (p *postgres) waitPredecessor(ctx context.Context) error {
 	for {
 		pid := p.runningPid()
 		if pid == 0 {
-			return nil
+			return p.removePidFile()
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("data folder %s is %w (PostgreSQL with pid %d)", p.dataDir(), embedded.ErrFolderInUse, pid)
@@ -220,29 +217,33 @@ func (p *postgres) waitPredecessor(ctx context.Context) error {
 	}
 }
 
-// runningPid is the server that works in the data folder, or 0. A pid file
-// whose process is gone, or is now another program, was left by a kill; it is
-// removed, as PostgreSQL would not dare where the number is taken again.
+// runningPid is a process of a server that works in the data folder, or 0. It
+// looks for processes in the folder, where every one of PostgreSQL's lives, and
+// not at its pid file: that one says nothing of workers which outlived their
+// postmaster, and its number may be taken by another program meanwhile.
 func (p *postgres) runningPid() int {
-	path := filepath.Join(p.dataDir(), "postmaster.pid")
-	data, err := os.ReadFile(path)
+	dir, err := filepath.EvalSymlinks(p.dataDir())
 	if err != nil {
 		return 0
 	}
-	first, _, _ := strings.Cut(string(data), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 1 {
-		return 0
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		if cwd, err := os.Readlink(link); err == nil && cwd == dir {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			return pid
+		}
 	}
-	dir, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
-	if real, realErr := filepath.EvalSymlinks(p.dataDir()); err == nil && realErr == nil && dir == real {
-		return pid
-	}
-	if errors.Is(err, os.ErrPermission) {
-		return 0 // another account's process: PostgreSQL knows that case
-	}
-	_ = os.Remove(path)
 	return 0
+}
+
+// removePidFile removes what a killed server left, once nobody works in the
+// folder: PostgreSQL would refuse to start where its number is taken again.
+func (p *postgres) removePidFile() error {
+	err := os.Remove(filepath.Join(p.dataDir(), "postmaster.pid"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove stale pid file: %w", err)
+	}
+	return nil
 }
 
 // openLog opens the server's log for appending. The server writes to the file

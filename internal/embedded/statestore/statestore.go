@@ -74,6 +74,7 @@ type Server struct {
 	kind   Kind
 	engine engine
 	port   int
+	pid    int
 }
 
 // New checks the configuration; it starts nothing.
@@ -140,6 +141,9 @@ func (s *Server) launch(ctx context.Context) (*embedded.Child, error) {
 		<-child.Done()
 		return nil, err
 	}
+	s.mu.Lock()
+	s.pid = child.Pid()
+	s.mu.Unlock()
 	s.log.Info("state store ready", "kind", string(kind), "port", port, "pid", child.Pid(),
 		"took_ms", time.Since(began).Milliseconds())
 	return child, nil
@@ -239,6 +243,13 @@ func (s *Server) Kind() Kind {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.kind
+}
+
+// Pid is the server's process id; 0 before Start.
+func (s *Server) Pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pid
 }
 
 // DSN is postgres://user:password@127.0.0.1:port/keystone?sslmode=disable; ""

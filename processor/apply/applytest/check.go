@@ -23,7 +23,9 @@ func (s *Store) Check() error {
 
 type checker struct{ errs []error }
 
-func (c *checker) failf(format string, args ...any) { c.errs = append(c.errs, fmt.Errorf(format, args...)) }
+func (c *checker) failf(format string, args ...any) {
+	c.errs = append(c.errs, fmt.Errorf(format, args...))
+}
 
 func (c *checker) profiles(s *Store) {
 	var events int64

@@ -35,7 +35,8 @@ type Store struct {
 	Conflicts   []identity.Conflict
 	Lineage     []apply.Lineage
 
-	Reruns int // batches that had to load more
+	Reruns     int // batches that had to load more
+	MovedSpans int // closed spans that changed owner, batches later
 
 	seen    map[string]bool
 	created map[string]time.Time
@@ -69,17 +70,18 @@ func (s *Store) Apply(lane string, batch []apply.Event, processedAt time.Time) (
 		return nil, nil
 	}
 	keys := apply.KeysOf(events)
-	r, missing := apply.Run(s.load(lane, keys, nil), events, processedAt)
+	r, missing := apply.Run(s.Load(lane, keys, nil), events, processedAt)
 	if missing != nil {
 		s.Reruns++
-		if r, missing = apply.Run(s.load(lane, keys, missing), events, processedAt); missing != nil {
+		if r, missing = apply.Run(s.Load(lane, keys, missing), events, processedAt); missing != nil {
 			return nil, fmt.Errorf("run again with all that was missing: %d profiles are still missing", len(missing.Profiles))
 		}
 	}
 	return r, s.save(lane, r)
 }
 
-func (s *Store) load(lane string, keys apply.Keys, missing *apply.Missing) *apply.State {
+// Load is the state that a batch of a lane starts from.
+func (s *Store) Load(lane string, keys apply.Keys, missing *apply.Missing) *apply.State {
 	l := loader{Store: s, st: &apply.State{
 		Settings:      s.Settings,
 		Identifiers:   map[uuid.UUID]*identity.Identifier{},
@@ -171,7 +173,11 @@ func (s *Store) save(lane string, r *apply.Result) error {
 			ProfileID: i.ProfileID, ValidFrom: i.ValidFrom, Version: i.Version}
 	}
 	for _, x := range r.Spans {
-		s.Spans[SpanKey{x.Node, x.ValidFrom}] = identity.Span{Tenant: x.Tenant, Node: x.Node, Kind: x.Kind, Value: x.Value,
+		key := SpanKey{x.Node, x.ValidFrom}
+		if _, ok := s.Spans[key]; ok {
+			s.MovedSpans++
+		}
+		s.Spans[key] = identity.Span{Tenant: x.Tenant, Node: x.Node, Kind: x.Kind, Value: x.Value,
 			ProfileID: x.ProfileID, ValidFrom: x.ValidFrom, Version: x.Version}
 	}
 	for _, o := range r.Orders {

@@ -1,0 +1,80 @@
+// Package analytics is the last stage: the role "sink", which brings the log into ClickHouse, put
+// together from its configuration. The tables are in schema, the work in sink, the questions in
+// query; COOKBOOK.md is for analysts.
+//
+// The caller of New starts and stops it; Stop closes all it opened.
+package analytics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/sink"
+)
+
+// Config says where ClickHouse is, and how the sink works.
+type Config struct {
+	// ClickHouseDSN is clickhouse://user:password@host:port/database; the database is keystone where
+	// it names none. The tables must be there (package schema).
+	ClickHouseDSN string
+	// ClickHouseConns bounds the connections, and with them the inserts at one time.
+	ClickHouseConns int
+	Sink            sink.Config
+}
+
+// DefaultConfig fits a small machine. The DSN and the brokers must be set.
+func DefaultConfig() Config {
+	return Config{ClickHouseConns: 8, Sink: sink.DefaultConfig()}
+}
+
+// Validate lists every broken rule at once.
+func (c Config) Validate() error {
+	var errs []error
+	if c.ClickHouseDSN == "" {
+		errs = append(errs, errors.New("clickhouse_dsn must be set"))
+	}
+	if c.ClickHouseConns < 2 {
+		errs = append(errs, fmt.Errorf("clickhouse_conns must be at least 2, not %d", c.ClickHouseConns))
+	}
+	return errors.Join(append(errs, c.Sink.Validate())...)
+}
+
+// Sink is the role.
+type Sink struct {
+	sink  *sink.Sink
+	close func() error // closes conn, once
+}
+
+// New checks the configuration. It starts and connects nothing.
+func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Sink, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure analytics: %w", err)
+	}
+	conn, err := query.Open(cfg.ClickHouseDSN, cfg.ClickHouseConns)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sink.New(cfg.Sink, conn, log, reg)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Sink{sink: s, close: sync.OnceValue(conn.Close)}, nil
+}
+
+// Start begins to read the log. It does not wait for ClickHouse or the log.
+func (s *Sink) Start(ctx context.Context) error { return s.sink.Start(ctx) }
+
+// Stop inserts what is under way, saves the positions and closes the connections. What it cannot do
+// before ctx ends is left to the next start.
+func (s *Sink) Stop(ctx context.Context) error {
+	return errors.Join(s.sink.Stop(ctx), s.close())
+}
+
+// Ready tells whether ClickHouse takes inserts and the log answers.
+func (s *Sink) Ready(ctx context.Context) error { return s.sink.Ready(ctx) }

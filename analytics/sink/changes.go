@@ -1,0 +1,120 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-json"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+// changeWork brings keystone.changes into the state tables. Each row ends up there once in effect,
+// by three rules:
+//
+//   - A record that the processor produced again after a crash comes at a new offset. Its headers
+//     name its source; what is not higher than the source's mark was taken before and is skipped.
+//   - A batch goes to six tables, one insert each, and the position is saved afterwards. After a
+//     crash the sink goes on at the saved position with the marks of that very moment, so it takes
+//     the same records and skips the same ones.
+//   - identity_map, profiles, orders and products keep the highest version, so the same row again
+//     changes nothing. attribute_changes and profile_merges keep every row; those carry the record's
+//     offset, and as each insert is whole and in order, what is below the table's end is there and is
+//     skipped.
+type changeWork struct {
+	tp
+	insert  *inserter
+	metrics *metrics
+	records prometheus.Counter
+	poison  *poisonLog
+	now     func() time.Time
+
+	taken   marks // of the records taken, the batch's included
+	lineage int64 // attribute_changes has every row before this offset
+	merges  int64 // profile_merges has every row before this offset
+	tables  *changeTables
+}
+
+func (w *changeWork) rows() int { return w.tables.rows() }
+
+// marks are copied: the position outlives the batch.
+func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
+
+func (w *changeWork) abandon() { w.tables.reset() }
+
+func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
+	w.records.Inc()
+	source, err := readSource(record.Headers)
+	if err != nil {
+		w.poison.skip(ctx, record, err)
+		return nil
+	}
+	if w.taken.has(source) {
+		w.metrics.repeated.Inc()
+		return nil
+	}
+	var c event.Change
+	if err := json.Unmarshal(record.Value, &c); err != nil {
+		// The decoder's text may quote the record.
+		w.poison.skip(ctx, record, fmt.Errorf("%w: the value is no change", event.ErrBadRecord))
+		return nil
+	}
+	w.taken.add(source)
+	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
+	return nil
+}
+
+func (w *changeWork) flush(ctx context.Context, at span) error {
+	w.tables.load(w.now())
+	for _, table := range w.tables.all() {
+		if err := w.insert.insert(ctx, table, at); err != nil {
+			return err
+		}
+	}
+	w.tables.reset()
+	return nil
+}
+
+// source is where a change comes from: the batch of the processor and the place in it.
+type source struct {
+	name     string // topic/partition
+	position [2]int64
+}
+
+func readSource(headers []kgo.RecordHeader) (s source, err error) {
+	var topic, partition string
+	for _, h := range headers {
+		switch h.Key {
+		case event.HeaderSourceTopic:
+			topic = string(h.Value)
+		case event.HeaderSourcePartition:
+			partition = string(h.Value)
+		case event.HeaderSourceOffset:
+			s.position[0], err = strconv.ParseInt(string(h.Value), 10, 64)
+		case event.HeaderSequence:
+			s.position[1], err = strconv.ParseInt(string(h.Value), 10, 64)
+		}
+		if err != nil {
+			return s, fmt.Errorf("%w: header %s is no number", event.ErrBadRecord, h.Key)
+		}
+	}
+	if topic == "" || partition == "" || s.position[0] <= 0 {
+		return s, fmt.Errorf("%w: headers %s, %s and %s are required", event.ErrBadRecord,
+			event.HeaderSourceTopic, event.HeaderSourcePartition, event.HeaderSourceOffset)
+	}
+	s.name = topic + "/" + partition
+	return s, nil
+}
+
+// has tells whether a source's position, or a higher one, was taken.
+func (m marks) has(s source) bool {
+	mark, ok := m[s.name]
+	return ok && (s.position[0] < mark[0] || s.position[0] == mark[0] && s.position[1] <= mark[1])
+}
+
+func (m marks) add(s source) { m[s.name] = s.position }

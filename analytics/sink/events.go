@@ -1,0 +1,155 @@
+package sink
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// eventBatch is rows for events and the memory their texts are in.
+type eventBatch struct {
+	columns  *eventColumns
+	texts    texts
+	suspects suspects
+	hashes   []uint64 // of the messages held, also of those that turn out to be in the table
+}
+
+func (b *eventBatch) reset() {
+	b.columns.reset()
+	b.texts.reset()
+	clear(b.suspects)
+	b.suspects = b.suspects[:0]
+	b.hashes = b.hashes[:0]
+}
+
+// eventBatches holds the memory of batches between uses, so that a lane without traffic has none.
+var eventBatches = sync.Pool{New: func() any { return &eventBatch{columns: newEventColumns()} }}
+
+// eventWork brings events into the table events.
+type eventWork struct {
+	tp
+	insert   *inserter
+	messages *messages
+	metrics  *metrics
+	records  prometheus.Counter
+	poison   *poisonLog
+	decoder  *decoder
+	now      func() time.Time
+
+	batch   *eventBatch // nil between batches
+	row     row
+	scratch []byte
+}
+
+func (w *eventWork) marks() marks { return nil }
+
+func (w *eventWork) rows() int {
+	if w.batch == nil {
+		return 0
+	}
+	return w.batch.columns.rows + len(w.batch.suspects)
+}
+
+func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
+	if w.batch == nil {
+		w.batch = eventBatches.Get().(*eventBatch)
+	}
+	w.records.Inc()
+	r := &w.row
+	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
+		w.poison.skip(ctx, record, err)
+		return nil
+	}
+	switch w.judge(r) {
+	case fresh:
+		w.batch.columns.add(r, w.tp)
+	case duplicate:
+		w.metrics.duplicates.Inc()
+	case suspect:
+		w.batch.suspects.add(r)
+		if len(w.batch.suspects) >= maxSuspects {
+			return w.lookUp(ctx)
+		}
+	}
+	return nil
+}
+
+// judge looks whether the message was seen. One without an id (no edge of ours leaves it out) is
+// taken as it is.
+func (w *eventWork) judge(r *row) (v verdict) {
+	m := r.message()
+	if m.id == "" {
+		return fresh
+	}
+	var hash uint64
+	hash, w.scratch = m.hash(w.scratch)
+	v, held := w.messages.claim(hash, m)
+	if held {
+		w.batch.hashes = append(w.batch.hashes, hash)
+	}
+	return v
+}
+
+// lookUp asks the table about the suspects and takes those it does not have.
+func (w *eventWork) lookUp(ctx context.Context) error {
+	b := w.batch
+	if len(b.suspects) == 0 {
+		return nil
+	}
+	var known map[message]bool
+	err := w.insert.retry(ctx, tableEvents, func(ctx context.Context) (err error) {
+		known, err = b.suspects.known(ctx, w.insert.conn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := range b.suspects {
+		r := &b.suspects[i]
+		if known[r.message()] {
+			w.metrics.suspects.WithLabelValues("duplicate").Inc()
+			w.metrics.duplicates.Inc()
+			continue
+		}
+		w.metrics.suspects.WithLabelValues("new").Inc()
+		b.columns.add(r, w.tp)
+	}
+	clear(b.suspects)
+	b.suspects = b.suspects[:0]
+	return nil
+}
+
+func (w *eventWork) flush(ctx context.Context, at span) error {
+	if w.batch == nil {
+		return nil
+	}
+	if err := w.lookUp(ctx); err != nil {
+		return err
+	}
+	b := w.batch
+	// One load time for the batch, also when the insert is repeated: it chooses the partition, and a
+	// token is remembered for each partition.
+	b.columns.load(w.now())
+	if err := w.insert.insert(ctx, &b.columns.rowset, at); err != nil {
+		return err
+	}
+	w.messages.done(w.now(), b.hashes)
+	w.release()
+	return nil
+}
+
+func (w *eventWork) abandon() {
+	if w.batch != nil {
+		w.messages.giveUp(w.batch.hashes)
+		w.release()
+	}
+}
+
+func (w *eventWork) release() {
+	w.batch.reset()
+	eventBatches.Put(w.batch)
+	w.batch = nil
+}

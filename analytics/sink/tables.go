@@ -1,0 +1,103 @@
+package sink
+
+import (
+	"time"
+
+	"github.com/goccy/go-json"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+// changeTables are the rows of a batch of changes, table by table.
+type changeTables struct {
+	identity *identityRows
+	profiles *profileRows
+	orders   *orderRows
+	products *productRows
+	merges   *mergeRows
+	lineage  *lineageRows
+}
+
+func newChangeTables() *changeTables {
+	return &changeTables{
+		identity: newIdentityRows(), profiles: newProfileRows(), orders: newOrderRows(),
+		products: newProductRows(), merges: newMergeRows(), lineage: newLineageRows(),
+	}
+}
+
+// all are the tables in the order of their inserts. Any order is right, as the position is saved
+// after all of them; with the map first, a profile never shows before its history does.
+func (t *changeTables) all() []*rowset {
+	return []*rowset{
+		&t.identity.rowset, &t.profiles.rowset, &t.orders.rowset, &t.products.rowset, &t.merges.rowset, &t.lineage.rowset,
+	}
+}
+
+func (t *changeTables) rows() (n int) {
+	for _, table := range t.all() {
+		n += table.rows
+	}
+	return n
+}
+
+func (t *changeTables) reset() {
+	for _, table := range t.all() {
+		table.reset()
+	}
+}
+
+func (t *changeTables) load(at time.Time) {
+	t.merges.load(at)
+	t.lineage.load(at)
+}
+
+// add adds one record's rows; those of merges and lineage where they are wanted.
+func (t *changeTables) add(c *event.Change, at tp, offset int64, merges, lineage bool) {
+	for i := range c.Identifiers {
+		t.identity.add(c.TenantID, &c.Identifiers[i])
+	}
+	if c.Profile != nil {
+		t.profiles.add(c.TenantID, c.ProfileID, c.Profile)
+	}
+	for i := range c.Orders {
+		t.orders.add(c.TenantID, &c.Orders[i])
+	}
+	for i := range c.Products {
+		t.products.add(c.TenantID, &c.Products[i])
+	}
+	if merges {
+		for i := range c.Merges {
+			t.merges.add(c.TenantID, &c.Merges[i], at, offset)
+		}
+	}
+	if lineage {
+		for i := range c.Lineage {
+			t.lineage.add(c.TenantID, c.ProfileID, &c.Lineage[i], at, offset)
+		}
+	}
+}
+
+// columnTime is a time as the tables hold it: the zero time, and what is before 1970, is 1970-01-01.
+func columnTime(t time.Time) time.Time {
+	if t.Unix() < 0 {
+		return time.Unix(0, 0).UTC()
+	}
+	return t
+}
+
+// jsonText is raw JSON fit for ClickHouse; empty where there is none.
+func jsonText(raw []byte) string {
+	if maybeSurrogate(raw) {
+		mend(raw) // the record was decoded for us alone
+	}
+	return string(raw)
+}
+
+// marshal is a part of a change as JSON again: what was read can be written.
+func marshal(v any) string {
+	text, err := json.MarshalNoEscape(v)
+	if err != nil {
+		return ""
+	}
+	return jsonText(text)
+}

@@ -1,0 +1,158 @@
+package demo
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/keystone-cdp/keystone/bench/load"
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// edge is an edge with nothing behind it: it judges events as the specification says, remembers
+// message ids and the path by which each device's events came, and fails now and then.
+type edge struct {
+	mu      sync.Mutex
+	ids     map[string]int    // message id → deliveries
+	devices map[string]string // device → path
+	strays  []string          // devices that came by both paths
+	asked   int
+}
+
+func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.asked++; e.asked%50 == 7 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	want := map[string]string{load.PathIngest: "ks_trk_1", load.PathBatch: "ks_int_1"}[r.URL.Path]
+	if r.Header.Get("X-API-Key") != want {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	if r.URL.Path == load.PathIngest {
+		body, _ := io.ReadAll(r.Body)
+		if !e.take(body, r.URL.Path) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"error":{"code":"invalid_event"}}`)
+		}
+		return
+	}
+	accepted := 0
+	rejected := []map[string]any{}
+	lines := bufio.NewScanner(r.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if e.take(lines.Bytes(), r.URL.Path) {
+			accepted++
+		} else {
+			rejected = append(rejected, map[string]any{"code": "invalid_event"})
+		}
+	}
+	w.WriteHeader(http.StatusAccepted)
+	_ = json.NewEncoder(w).Encode(map[string]any{"accepted": accepted, "rejected": rejected})
+}
+
+func (e *edge) take(body []byte, path string) bool {
+	var x event.Event
+	var ids event.Identifiers
+	settings := event.DefaultSettings()
+	if x.Decode(body, event.DefaultLimits()) != nil {
+		return false
+	}
+	if x.Identifiers(uuid.Nil, &settings, &ids); ids.Empty() {
+		return false
+	}
+	e.ids[string(x.MessageID)]++
+	if device := string(x.AnonymousID); device != "" {
+		if before, ok := e.devices[device]; ok && before != path {
+			e.strays = append(e.strays, device)
+		}
+		e.devices[device] = path
+	}
+	return true
+}
+
+func TestReplay(t *testing.T) {
+	e := &edge{ids: map[string]int{}, devices: map[string]string{}}
+	server := httptest.NewServer(e)
+	defer server.Close()
+	cfg := DefaultConfig()
+	cfg.EdgeURL, cfg.TrackerKey, cfg.IntegrationKey = server.URL, "ks_trk_1", "ks_int_1"
+	cfg.Shop.Events, cfg.Shop.Invalid, cfg.Connections, cfg.BatchEvents = 4_000, 0.01, 8, 100
+	var bar bytes.Buffer
+	s, err := Replay(t.Context(), cfg, &bar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliveries := 0
+	for _, n := range e.ids {
+		deliveries += n
+	}
+	if s.Sent != 4_000 || s.Failed != 0 || s.Acknowledged+s.Rejected != s.Sent || s.Live+s.History != s.Sent {
+		t.Errorf("%+v", s)
+	}
+	if int64(len(e.ids)) != s.Distinct || int64(deliveries) != s.Acknowledged || s.Acknowledged != s.Distinct+s.Duplicates {
+		t.Errorf("the edge has %d distinct of %d: %+v", len(e.ids), deliveries, s)
+	}
+	if s.Rejected != int64(s.Truth.Invalid) || s.Rejected == 0 || s.Retries == 0 || s.Batches == 0 {
+		t.Errorf("%d rejected of %d invalid, %d retries, %d batches", s.Rejected, s.Truth.Invalid, s.Retries, s.Batches)
+	}
+	if share := float64(s.Live) / float64(s.Sent); share < 0.25 || share > 0.45 {
+		t.Errorf("%.2f of the events came live", share)
+	}
+	if len(e.strays) > 0 {
+		t.Errorf("%d devices came by both paths", len(e.strays))
+	}
+	if len(e.devices) != s.Truth.Devices {
+		t.Errorf("%d devices, want %d", len(e.devices), s.Truth.Devices)
+	}
+	if !strings.Contains(bar.String(), fmt.Sprintf("%d/%d", 4000, 4000)) {
+		t.Errorf("the bar does not end full: %q", bar.String())
+	}
+}
+
+func TestReplayTellsHowFarItCame(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	cfg := DefaultConfig()
+	cfg.EdgeURL, cfg.TrackerKey, cfg.IntegrationKey, cfg.RetryFor = server.URL, "ks_trk_1", "ks_int_1", 0
+	cfg.Shop.Events = 500
+	s, err := Replay(t.Context(), cfg, nil)
+	if err != nil || s.Sent != 500 || s.Failed != 500 || s.Acknowledged != 0 {
+		t.Errorf("%v: %+v", err, s)
+	}
+}
+
+func TestTheStreamEndsAboutNow(t *testing.T) {
+	now := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
+	cfg := DefaultConfig().dated(now)
+	if end := cfg.Shop.Start.Add(cfg.Shop.Span); end.After(now) || now.Sub(end) > 24*time.Hour {
+		t.Errorf("the stream ends %s", end)
+	}
+}
+
+func TestConfigListsEveryBrokenRule(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.LiveShare, cfg.Shop.Events, cfg.BatchEvents = 2, -1, 0
+	err := cfg.Validate()
+	for _, want := range []string{"live_share", "events", "batch_events", "url", "key"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v lacks %q", err, want)
+		}
+	}
+}

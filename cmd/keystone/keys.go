@@ -1,0 +1,85 @@
+package main
+
+import (
+	"github.com/keystone-cdp/keystone/internal/control"
+)
+
+type keysCmd struct {
+	Create keysCreateCmd `cmd:"" help:"Create a key and print it, once."`
+	List   keysListCmd   `cmd:"" help:"Print a tenant's keys, one JSON object a line. Secrets are not known any more."`
+	Revoke keysRevokeCmd `cmd:"" help:"Revoke a key: the edges follow within 10 seconds."`
+}
+
+type keysCreateCmd struct {
+	target
+	Tenant  string   `required:"" help:"Slug or id."`
+	Scope   string   `required:"" enum:"tracker,integration" help:"tracker (public, single events) or integration (secret, everything)."`
+	Label   string   `help:"For people."`
+	Origins []string `name:"origin" help:"Origins a tracker key may be used from; any where absent." placeholder:"https://shop.example"`
+	Rate    float64  `help:"Events per second; 0 is the edge's default."`
+	Burst   int      `help:"Events at once; 0 is the edge's default."`
+}
+
+// Help is shown below the usage.
+func (keysCreateCmd) Help() string {
+	return `Examples:
+  keystone keys create --tenant demo --scope tracker --origin https://shop.example
+  keystone keys create --tenant demo --scope integration --label backfill --rate 5000`
+}
+
+// Run creates the key. The output is the only place where its secret ever appears.
+func (c *keysCreateCmd) Run(a *app) error {
+	return c.withControl(a, func(plane *control.Plane) error {
+		id, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		secret, info, err := plane.CreateKey(a.ctx, control.KeySpec{
+			Tenant: id, Scope: control.Scope(c.Scope), Label: c.Label, Origins: c.Origins, Rate: c.Rate, Burst: c.Burst,
+		})
+		if err != nil {
+			return err
+		}
+		return printJSON(a, struct {
+			Key string `json:"key"`
+			control.KeyInfo
+		}{secret, info})
+	})
+}
+
+type keysListCmd struct {
+	target
+	Tenant string `required:"" help:"Slug or id."`
+}
+
+// Run lists the keys.
+func (c *keysListCmd) Run(a *app) error {
+	return c.withControl(a, func(plane *control.Plane) error {
+		id, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		keys, err := plane.ListKeys(a.ctx, id)
+		if err != nil {
+			return err
+		}
+		return printLines(a, keys)
+	})
+}
+
+type keysRevokeCmd struct {
+	target
+	Tenant string `required:"" help:"Slug or id."`
+	KeyID  string `arg:"" help:"The key's id, as keys list prints it."`
+}
+
+// Run revokes the key.
+func (c *keysRevokeCmd) Run(a *app) error {
+	return c.withControl(a, func(plane *control.Plane) error {
+		id, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		return plane.RevokeKey(a.ctx, id, c.KeyID)
+	})
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/goccy/go-json"
+
+	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+type tenantsCmd struct {
+	Create tenantsCreateCmd `cmd:"" help:"Create a tenant and print it."`
+	List   tenantsListCmd   `cmd:"" help:"Print all tenants, one JSON object a line."`
+	Set    tenantsSetCmd    `cmd:"" help:"Replace a tenant's settings."`
+}
+
+type tenantsCreateCmd struct {
+	target
+	Slug string `arg:"" help:"Short name: a-z, 0-9 and -."`
+	Name string `arg:"" optional:"" help:"Name for people; the slug where absent."`
+}
+
+// Run creates the tenant.
+func (c *tenantsCreateCmd) Run(a *app) error {
+	if c.Name == "" {
+		c.Name = c.Slug
+	}
+	return c.withControl(a, func(plane *control.Plane) error {
+		tenant, err := plane.CreateTenant(a.ctx, c.Slug, c.Name)
+		if err != nil {
+			return err
+		}
+		return printJSON(a, tenant)
+	})
+}
+
+type tenantsListCmd struct{ target }
+
+// Run lists the tenants.
+func (c *tenantsListCmd) Run(a *app) error {
+	return c.withControl(a, func(plane *control.Plane) error {
+		tenants, err := plane.Tenants(a.ctx)
+		if err != nil {
+			return err
+		}
+		return printLines(a, tenants)
+	})
+}
+
+type tenantsSetCmd struct {
+	target
+	Tenant   string `arg:"" help:"Slug or id."`
+	Settings string `arg:"" help:"JSON file, or - for standard input. What it leaves out has its default." placeholder:"FILE"`
+}
+
+// Help is shown below the usage.
+func (tenantsSetCmd) Help() string {
+	return `Settings:
+  default_region  two capital letters: reads phone numbers without "+" (default US)
+  promote_traits  take email, phone and crm_id of an identify's payload as identifiers (default true)
+  kinds           the tenant's own kinds of identifiers, highest priority first
+  limits          how many identifiers of a kind one profile may own
+                  (default: crm_id 1, anonymous 500, others 5)
+
+Example:
+  echo '{"default_region":"DE","kinds":["loyalty"],"limits":{"email":3}}' | keystone tenants set demo -`
+}
+
+// maxSettings bounds the settings file.
+const maxSettings = 1 << 20
+
+// Run checks and replaces the settings.
+func (c *tenantsSetCmd) Run(a *app) error {
+	in := a.stdin
+	if c.Settings != "-" {
+		f, err := os.Open(c.Settings)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxSettings))
+	if err != nil {
+		return err
+	}
+	settings := event.DefaultSettings()
+	if err := json.Unmarshal(text, &settings); err != nil {
+		return fmt.Errorf("read the settings: %w", err)
+	}
+	return c.withControl(a, func(plane *control.Plane) error {
+		id, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		if err := plane.SetSettings(a.ctx, id, settings); err != nil {
+			return err
+		}
+		return printJSON(a, settings)
+	})
+}

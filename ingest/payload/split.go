@@ -1,0 +1,320 @@
+package payload
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/jsonscan"
+)
+
+// ErrTooMany says that a batch has more items than the limit.
+var ErrTooMany = errors.New("too many items in the batch")
+
+// Batch is a body cut into items. The items are slices of the body and unjudged: each may be
+// anything, also no JSON, so that one bad item does not spoil its neighbours.
+type Batch struct {
+	Items  [][]byte
+	Others []Member // of a wrapping object, beside the list; valid JSON
+	limit  int
+}
+
+// Member is a member of the wrapping object.
+type Member struct {
+	Key   string
+	Value []byte // raw
+}
+
+// maxOthers bounds the members of a wrapping object.
+const maxOthers = 64
+
+// Other is the raw value of a member beside the list, or nil.
+func (b *Batch) Other(key string) []byte {
+	for i := len(b.Others) - 1; i >= 0; i-- {
+		if b.Others[i].Key == key {
+			return b.Others[i].Value
+		}
+	}
+	return nil
+}
+
+// Reset empties b for a batch of at most limit items.
+func (b *Batch) Reset(limit int) {
+	clear(b.Items)
+	clear(b.Others)
+	b.Items, b.Others, b.limit = b.Items[:0], b.Others[:0], limit
+}
+
+// Document cuts a JSON document: a bare array of items, or an object that holds them in the member
+// list. It is checked outside the items only. The error is an *event.Error or ErrTooMany.
+func (b *Batch) Document(body []byte, list string) error {
+	body = Trim(body)
+	c := cutter{data: body}
+	switch c.peek() {
+	case '[':
+		return b.finish(&c, b.array(&c))
+	case '{':
+		found, err := b.object(&c, list)
+		if err = b.finish(&c, err); err == nil && !found {
+			err = &event.Error{Code: event.CodeInvalidEvent, Message: list + " is missing: give an array of events", Field: list}
+		}
+		return err
+	}
+	return c.fail("expected an object or an array")
+}
+
+func (b *Batch) finish(c *cutter, err error) error {
+	if err == nil {
+		if c.space(); c.pos < len(c.data) {
+			err = c.fail("unexpected text after the batch")
+		}
+	}
+	return err
+}
+
+// LooksLikeLines tells an NDJSON body that does not say so: an object, and then another one.
+func LooksLikeLines(body []byte) bool {
+	c := cutter{data: Trim(body)}
+	if c.peek() != '{' || c.skip() != nil {
+		return false
+	}
+	c.space()
+	return c.peek() == '{'
+}
+
+// Lines cuts NDJSON: one item a line, blank lines skipped. The error is ErrTooMany.
+func (b *Batch) Lines(body []byte) error {
+	body = bytes.TrimPrefix(body, byteOrderMark)
+	for len(body) > 0 {
+		var line []byte
+		line, body, _ = bytes.Cut(body, []byte("\n"))
+		if line = bytes.Trim(line, " \t\r"); len(line) == 0 {
+			continue
+		}
+		if err := b.add(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Batch) add(item []byte) error {
+	if len(b.Items) >= b.limit {
+		return fmt.Errorf("%w: the limit is %d", ErrTooMany, b.limit)
+	}
+	b.Items = append(b.Items, item)
+	return nil
+}
+
+func (b *Batch) array(c *cutter) error {
+	c.pos++ // [
+	if c.space(); c.peek() == ']' {
+		c.pos++
+		return nil
+	}
+	for {
+		start := c.pos
+		if err := c.skip(); err != nil {
+			return err
+		}
+		if err := b.add(c.data[start:c.pos]); err != nil {
+			return err
+		}
+		c.space()
+		switch c.peek() {
+		case ',':
+			c.pos++
+			c.space()
+		case ']':
+			c.pos++
+			return nil
+		default:
+			return c.fail("expected a comma or the end of the array")
+		}
+	}
+}
+
+func (b *Batch) object(c *cutter, list string) (found bool, err error) {
+	c.pos++ // {
+	if c.space(); c.peek() == '}' {
+		c.pos++
+		return false, nil
+	}
+	for {
+		key, err := c.key()
+		if err != nil {
+			return found, err
+		}
+		if string(key) == list {
+			if found {
+				return found, &event.Error{Code: event.CodeInvalidEvent, Message: list + " is given twice", Field: list}
+			}
+			found = true
+			if c.peek() != '[' {
+				return found, &event.Error{Code: event.CodeInvalidEvent, Message: list + " must be an array", Field: list}
+			}
+			err = b.array(c)
+		} else {
+			err = b.other(c, key)
+		}
+		if err != nil {
+			return found, err
+		}
+		c.space()
+		switch c.peek() {
+		case ',':
+			c.pos++
+			c.space()
+		case '}':
+			c.pos++
+			return found, nil
+		default:
+			return found, c.fail("expected a comma or the end of the object")
+		}
+	}
+}
+
+func (b *Batch) other(c *cutter, key []byte) error {
+	start := c.pos
+	if err := c.skip(); err != nil {
+		return err
+	}
+	value := c.data[start:c.pos]
+	if err := jsonscan.Valid(value, event.DefaultLimits().Depth); err != nil {
+		return event.JSONError(err)
+	}
+	if len(b.Others) >= maxOthers {
+		return c.fail("too many members beside the list")
+	}
+	b.Others = append(b.Others, Member{Key: string(key), Value: value})
+	return nil
+}
+
+// cutter finds where values end without looking inside them more than that takes.
+type cutter struct {
+	data []byte
+	pos  int
+}
+
+func (c *cutter) fail(reason string) error {
+	if c.pos >= len(c.data) {
+		reason = "unexpected end of input"
+	}
+	return event.JSONError(&jsonscan.SyntaxError{Offset: c.pos, Reason: reason})
+}
+
+func (c *cutter) peek() byte {
+	if c.pos < len(c.data) {
+		return c.data[c.pos]
+	}
+	return 0
+}
+
+func (c *cutter) space() {
+	for c.pos < len(c.data) {
+		switch c.data[c.pos] {
+		case ' ', '\t', '\n', '\r':
+			c.pos++
+		default:
+			return
+		}
+	}
+}
+
+// key reads a member's name and the colon after it.
+func (c *cutter) key() ([]byte, error) {
+	if c.peek() != '"' {
+		return nil, c.fail("expected a member name")
+	}
+	start := c.pos
+	if err := c.str(); err != nil {
+		return nil, err
+	}
+	raw := c.data[start:c.pos]
+	if err := jsonscan.Valid(raw, 1); err != nil {
+		return nil, event.JSONError(err)
+	}
+	if c.space(); c.peek() != ':' {
+		return nil, c.fail("expected a colon")
+	}
+	c.pos++
+	c.space()
+	return jsonscan.Unquote(nil, raw), nil
+}
+
+// skip moves behind a value: to the bracket that closes it, the quote that ends it, or where a
+// scalar must have ended. Brackets are counted, not matched: who validates the item sees the rest.
+func (c *cutter) skip() error {
+	switch c.peek() {
+	case '{', '[':
+		return c.container()
+	case '"':
+		return c.str()
+	}
+	start := c.pos
+	for c.pos < len(c.data) {
+		switch c.data[c.pos] {
+		case ',', ']', '}', ' ', '\t', '\n', '\r':
+			if c.pos == start {
+				return c.fail("expected a value")
+			}
+			return nil
+		}
+		c.pos++
+	}
+	return c.fail("expected a value")
+}
+
+func (c *cutter) container() error {
+	depth := 0
+	data, i := c.data, c.pos
+	for i < len(data) {
+		switch marks[data[i]] {
+		case opening:
+			depth++
+		case closing:
+			if depth--; depth == 0 {
+				c.pos = i + 1
+				return nil
+			}
+		case quote:
+			c.pos = i
+			if err := c.str(); err != nil {
+				return err
+			}
+			i = c.pos
+			continue
+		}
+		i++
+	}
+	c.pos = i
+	return c.fail("unterminated value")
+}
+
+// str skips a string. Keys and values are short: a plain loop beats the search functions.
+func (c *cutter) str() error {
+	data, i := c.data, c.pos+1
+	for i < len(data) {
+		switch data[i] {
+		case '"':
+			c.pos = i + 1
+			return nil
+		case '\\':
+			i++
+		}
+		i++
+	}
+	c.pos = len(data)
+	return c.fail("unterminated string")
+}
+
+type mark uint8
+
+const (
+	opening mark = iota + 1
+	closing
+	quote
+)
+
+var marks = [256]mark{'{': opening, '[': opening, '}': closing, ']': closing, '"': quote}
