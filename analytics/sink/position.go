@@ -94,7 +94,7 @@ func tableEnd(ctx context.Context, conn driver.Conn, table string, at tp, from i
 	var end int64
 	// The table's name is one of ours.
 	err := conn.QueryRow(ctx, `
-SELECT greatest(max(offset) + 1, $3) FROM `+table+` WHERE topic = $1 AND partition = $2 AND offset >= $3`,
+SELECT if(count() = 0, $3, max(offset) + 1) FROM `+table+` WHERE topic = $1 AND partition = $2 AND offset >= $3`,
 		at.topic, at.partition, from).Scan(&end)
 	if err != nil {
 		return 0, fmt.Errorf("read end of %s in %s: %w", at, table, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -63,7 +64,8 @@ func newRig(t testing.TB) *rig {
 		enginetest.Topic{Name: event.TopicEvents, Partitions: 2},
 		enginetest.Topic{Name: event.TopicBackfill, Partitions: 1},
 		enginetest.Topic{Name: event.TopicChanges, Partitions: 1})}
-	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,17 +176,21 @@ func (r *rig) ask(query string, args ...any) string {
 	for rows.Next() {
 		values := make([]any, len(rows.Columns()))
 		for i, c := range rows.ColumnTypes() {
-			if c.DatabaseTypeName() != "String" {
-				r.t.Fatalf("%s: column %s is %s; use toString", query, c.Name(), c.DatabaseTypeName())
-			}
-			values[i] = new(string)
+			values[i] = reflect.New(c.ScanType()).Interface()
 		}
 		if err := rows.Scan(values...); err != nil {
 			r.t.Fatalf("%s: %v", query, err)
 		}
 		texts := make([]string, len(values))
 		for i := range values {
-			texts[i] = *values[i].(*string)
+			texts[i] = "NULL"
+			v := reflect.ValueOf(values[i]).Elem()
+			for v.Kind() == reflect.Pointer && !v.IsNil() {
+				v = v.Elem()
+			}
+			if v.Kind() != reflect.Pointer {
+				texts[i] = fmt.Sprint(v)
+			}
 		}
 		lines = append(lines, strings.Join(texts, "|"))
 	}

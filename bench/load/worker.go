@@ -60,10 +60,7 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) deliver(ctx context.Context, j *job) {
 	giveUp := time.Now().Add(w.r.cfg.RetryFor)
 	pause := firstPause
-	for {
-		if ctx.Err() != nil {
-			break
-		}
+	for ctx.Err() == nil {
 		w.requests++
 		status, err := w.conn.post(j.body)
 		if err != nil {

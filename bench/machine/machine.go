@@ -80,3 +80,8 @@ func ProcessCPU(pid int) (time.Duration, error) {
 	}
 	return time.Duration(ticks) * clockTick, nil
 }
+
+// Print prints what a benchmark measured of a stage, with the machine, in one line of its own.
+func Print(stage, format string, args ...any) {
+	fmt.Printf("\n%s: %s [%s]\n", stage, fmt.Sprintf(format, args...), Line())
+}

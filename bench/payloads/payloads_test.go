@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
@@ -110,7 +111,8 @@ func TestNativeFates(t *testing.T) {
 			var e event.Event
 			var ids event.Identifiers
 			if err := e.Decode(body, event.DefaultLimits()); err != nil {
-				if got := err.(*event.Error).Code; got != c.Want.Code {
+				var verdict *event.Error
+				if !errors.As(err, &verdict) || verdict.Code != c.Want.Code {
 					t.Errorf("%s: got %v, want %+v", c.Name, err, c.Want)
 				}
 				continue

@@ -49,11 +49,11 @@ var catalogue = func() []product {
 			brand:    brands[seed>>16%uint64(len(brands))],
 			price:    int64(199 + seed>>24%30_000),
 		}
-		switch {
-		case i%50 == 7: // a shop system that numbers its products
+		switch i % 50 {
+		case 7: // a shop system that numbers its products
 			p.id = fmt.Sprint(100_000 + i)
 			p.idJSON = `"product_id":` + p.id + `,"sku":"SKU-` + fmt.Sprint(i) + `"`
-		case i%50 == 8: // and one that has no product ids
+		case 8: // and one that has no product ids
 			p.id, p.numbered = fmt.Sprintf("SKU-%d", i), false
 			p.idJSON = `"sku":"` + p.id + `"`
 		default:

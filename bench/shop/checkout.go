@@ -17,7 +17,7 @@ func (s *Stream) checkout(h *household) Delivery {
 	case atShipping:
 		v.next = atPayment
 		if !s.chance(s.cfg.Mix.Complete) {
-			s.after(h, browsing)
+			v.goOn()
 		}
 		s.open(Track, "Checkout Step Completed", s.whom(h))
 		s.raw(`"order_id":`)
@@ -36,7 +36,7 @@ func (s *Stream) checkout(h *household) Delivery {
 		return s.complete(h)
 	}
 	d := s.page(h, spot{place: thanksPage})
-	s.after(h, browsing)
+	v.goOn()
 	return d
 }
 

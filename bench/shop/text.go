@@ -15,25 +15,31 @@ var hexPairs = func() (all [256][2]byte) {
 
 // appendHex writes sixteen hexadecimal digits.
 func appendHex(dst []byte, x uint64) []byte {
-	for shift := 56; shift >= 0; shift -= 8 {
-		pair := hexPairs[byte(x>>shift)]
-		dst = append(dst, pair[0], pair[1])
+	var b [16]byte
+	putHex(b[:], x)
+	return append(dst, b[:]...)
+}
+
+// putHex fills to, which has an even length, with the last hexadecimal digits of x.
+func putHex(to []byte, x uint64) {
+	for len(to) >= 2 {
+		pair := &hexPairs[byte(x)]
+		to[len(to)-2], to[len(to)-1] = pair[0], pair[1]
+		to = to[:len(to)-2]
+		x >>= 8
 	}
-	return dst
 }
 
 // appendUUID writes 128 bits as a random UUID (RFC 9562, version 4).
 func appendUUID(dst []byte, hi, lo uint64) []byte {
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(3<<62) | 2<<62
-	var b [36]byte
-	for i, at := range [...]int{0, 2, 4, 6, 9, 11, 14, 16} {
-		*(*[2]byte)(b[at:]) = hexPairs[byte(hi>>(56-8*i))]
-	}
-	for i, at := range [...]int{19, 21, 24, 26, 28, 30, 32, 34} {
-		*(*[2]byte)(b[at:]) = hexPairs[byte(lo>>(56-8*i))]
-	}
-	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
+	b := [36]byte{8: '-', 13: '-', 18: '-', 23: '-'}
+	putHex(b[:8], hi>>32)
+	putHex(b[9:13], hi>>16)
+	putHex(b[14:18], hi)
+	putHex(b[19:23], lo>>48)
+	putHex(b[24:], lo)
 	return append(dst, b[:]...)
 }
 

@@ -82,13 +82,13 @@ func (s *Stream) step(h *household) Delivery {
 		s.enter(h)
 		return s.page(h, h.landing(s))
 	case looking:
-		s.after(h, browsing)
+		v.goOn()
 		if s.chance(s.cfg.Mix.Cart) && h.cart.n < maxLines {
 			v.next = adding
 		}
 		return s.lookAt(h)
 	case adding:
-		s.after(h, browsing)
+		v.goOn()
 		if s.rng.IntN(5) < 3 {
 			v.next = inCart
 		}
@@ -97,7 +97,7 @@ func (s *Stream) step(h *household) Delivery {
 		if v.here.place != cartPage {
 			return s.page(h, spot{place: cartPage})
 		}
-		s.after(h, browsing)
+		v.goOn()
 		switch {
 		case s.chance(s.cfg.Mix.Checkout):
 			v.next = atCheckout
@@ -106,7 +106,7 @@ func (s *Stream) step(h *household) Delivery {
 		}
 		return s.viewCart(h)
 	case removing:
-		s.after(h, browsing)
+		v.goOn()
 		return s.remove(h)
 	case atCheckout, atShipping, atPayment, ordering, thanked:
 		return s.checkout(h)
@@ -114,10 +114,9 @@ func (s *Stream) step(h *household) Delivery {
 	return s.browse(h)
 }
 
-// after sets what follows: next, or the way home where the visit is over.
-func (s *Stream) after(h *household, next stage) {
-	v := &h.visit
-	if v.next = next; next == browsing && v.left == 0 {
+// goOn lets the visitor browse on, or leave where the visit is over.
+func (v *visit) goOn() {
+	if v.next = browsing; v.left == 0 {
 		v.next = away
 	}
 }
@@ -176,11 +175,11 @@ func (s *Stream) browse(h *household) Delivery {
 	}
 	p := &h.people[v.person]
 	if p.newsletter && !p.known && s.rng.IntN(4) == 0 {
-		s.after(h, browsing)
+		v.goOn()
 		return s.subscribe(h)
 	}
 	if v.in && s.chance(s.cfg.Mix.Update) {
-		s.after(h, browsing)
+		v.goOn()
 		return s.update(h)
 	}
 	if !h.bot && s.chance(s.cfg.Mix.Product) {
@@ -220,7 +219,7 @@ func (s *Stream) page(h *household, at spot) Delivery {
 		v.left--
 	}
 	if v.next == away || v.next == browsing {
-		s.after(h, browsing)
+		v.goOn()
 	}
 	name := placeNames[at.place]
 	s.open(Page, name, s.whom(h))

@@ -168,7 +168,9 @@ func (s *Stream) close(h *household, t Type) Delivery {
 func (s *Stream) webPage(h *household, language string) {
 	v := &h.visit
 	s.raw(`"page":{"url":"`, host)
+	from := len(s.event)
 	s.event = appendPath(s.event, v.here, language)
+	to := len(s.event)
 	source := &sources[v.source]
 	first := v.before.place == nowhere
 	switch {
@@ -185,7 +187,7 @@ func (s *Stream) webPage(h *household, language string) {
 		s.event = appendHex(s.event, mix(h.key+uint64(h.visits)))
 	}
 	s.raw(`","path":"`)
-	s.event = appendPath(s.event, v.here, language)
+	s.event = append(s.event, s.event[from:to]...)
 	s.raw(`","referrer":"`)
 	if first {
 		s.raw(source.referrer)

@@ -24,11 +24,17 @@ const (
 // leaver ends the engine's session by typing exit at its prompt.
 type leaver struct {
 	prompt  io.Writer
+	kill    func() // ends the process at once
 	once    sync.Once
 	leaving atomic.Bool
 }
 
-func newLeaver(prompt io.Writer) *leaver { return &leaver{prompt: prompt} }
+func newLeaver(prompt io.Writer) *leaver {
+	return &leaver{prompt: prompt, kill: func() {
+		fmt.Fprintln(os.Stderr, "keystone-clickhouse: engine did not leave in time, killing it")
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}}
+}
 
 // onSignals leaves at the first SIGTERM, SIGINT or SIGHUP.
 func (l *leaver) onSignals() {
@@ -52,10 +58,7 @@ func (l *leaver) onEOF(pipe io.Reader) {
 // leave asks the engine to end and kills the process when it does not within d.
 // A second call only shortens the wait.
 func (l *leaver) leave(d time.Duration) {
-	time.AfterFunc(d, func() {
-		fmt.Fprintln(os.Stderr, "keystone-clickhouse: engine did not leave in time, killing it")
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	})
+	time.AfterFunc(d, l.kill)
 	l.leaving.Store(true)
 	l.once.Do(func() { _, _ = io.WriteString(l.prompt, "exit\n") })
 }

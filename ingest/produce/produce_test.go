@@ -71,7 +71,9 @@ func (b *broker) stop() {
 	}
 }
 
-func (b *broker) seeds() []string { return []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port))} }
+func (b *broker) seeds() []string {
+	return []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port))}
+}
 
 // read returns the log's records, until there are at least n different values.
 func (b *broker) read(n int) []*kgo.Record {

@@ -17,6 +17,12 @@ type Child struct {
 	err  error // of Wait; settled once done is closed
 }
 
+// Command is a command for StartChild: a program by its path. It takes no
+// context, as a server is ended by the signals it understands.
+func Command(path string, args ...string) *exec.Cmd {
+	return &exec.Cmd{Path: path, Args: append([]string{path}, args...)}
+}
+
 // StartChild starts the command. onDeath is what the kernel sends it when this
 // process dies. The caller must wait for Done.
 func StartChild(cmd *exec.Cmd, onDeath syscall.Signal) (*Child, error) {

@@ -33,6 +33,22 @@ func WriteFile(path string, data []byte) error {
 	return err
 }
 
+// Absolute makes the paths absolute, leaving "" alone: the engines run in
+// folders of their own.
+func Absolute(paths ...*string) error {
+	for _, path := range paths {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("make path absolute: %w", err)
+		}
+		*path = abs
+	}
+	return nil
+}
+
 const (
 	secretBytes  = 24 // of randomness
 	minSecretLen = 16 // of a secret read back; a shorter file is damaged

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,7 +18,7 @@ var ErrPortInUse = errors.New("in use by another program")
 // take it before the caller does; that is rare, as the kernel hands its free
 // ports out in no order.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen(0)
 	if err != nil {
 		return 0, fmt.Errorf("find free port: %w", err)
 	}
@@ -28,7 +29,7 @@ func FreePort() (int, error) {
 // CheckPort reports a loopback port that cannot be listened on. The error is
 // an ErrPortInUse when somebody else has it.
 func CheckPort(port int) error {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	l, err := listen(port)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("port %d is %w", port, ErrPortInUse)
@@ -36,6 +37,12 @@ func CheckPort(port int) error {
 		return fmt.Errorf("use port %d: %w", port, err)
 	}
 	return l.Close()
+}
+
+// listen takes a loopback port, 0 for any.
+func listen(port int) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 // ChoosePort settles on a port and writes it to memo, so that the next start

@@ -14,7 +14,8 @@ import (
 )
 
 // Event is one decoded event with whom it names: what the fold needs. Tenant and message id are
-// distinct within a batch and against history; the store sees to it.
+// distinct within a batch and against history; the store sees to it. The JSON is as event.Decode
+// accepted it: Run panics on what is none.
 type Event struct {
 	Tenant     uuid.UUID
 	MessageID  string

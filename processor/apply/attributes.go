@@ -1,6 +1,8 @@
 package apply
 
 import (
+	"errors"
+
 	"github.com/goccy/go-json"
 
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -25,10 +27,9 @@ func (f *fold) attributes(p *identity.Profile) {
 		patch.Payload = groupPatch(e)
 	}
 	if patch.Payload != nil || patch.Traits != nil {
-		// Without a time of the profile's own nothing is late.
-		patch.Late = !p.AttributesAt.IsZero() && e.At.Before(p.AttributesAt)
+		patch.Late = e.At.Before(p.AttributesAt) // never, as long as that is zero
 		changes, err := p.Attributes.Apply(patch, f.limits)
-		if err != nil {
+		if refused(err) {
 			f.graph.Refuse(identity.AttributeLimit, nil, "", p, nil)
 			return // not accepted: attributes_at stays
 		}
@@ -37,6 +38,14 @@ func (f *fold) attributes(p *identity.Profile) {
 	if e.Type == event.Identify && e.At.After(p.AttributesAt) {
 		p.AttributesAt = e.At
 	}
+}
+
+// refused tells a limit from success. There is no other error: what an event says is valid JSON.
+func refused(err error) bool {
+	if err != nil && !errors.Is(err, attribute.ErrLimit) {
+		panic("apply: an event that was not validated: " + err.Error())
+	}
+	return err != nil
 }
 
 // groupPatch puts a group's traits under its id: {"groups":{"<id>":{…}}}.

@@ -1,13 +1,13 @@
 package apply
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/identity"
 )
 
 // Changes is the result as the column store gets it: one record for each profile concerned, sorted
@@ -44,7 +44,7 @@ func (r *Result) Changes() []event.Change {
 		c.Products = append(c.Products, *p.ProductState)
 	}
 	slices.SortFunc(b.changes, func(a, b event.Change) int {
-		return cmp.Or(bytes.Compare(a.TenantID[:], b.TenantID[:]), bytes.Compare(a.ProfileID[:], b.ProfileID[:]))
+		return cmp.Or(identity.CompareIDs(a.TenantID, b.TenantID), identity.CompareIDs(a.ProfileID, b.ProfileID))
 	})
 	return b.changes
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/identity"
 	"github.com/keystone-cdp/keystone/processor/order"
 )
 
@@ -34,17 +35,41 @@ func (e *Event) scan() *named {
 	return n
 }
 
-// mayName is a quick no for most payloads: neither an order's nor a product's member is in there, nor
-// an escape that could hide one.
+// mayName is a quick no for most payloads: none of the names under which package order looks for
+// orders and products ends before any quote, nor is there an escape that could hide one.
 func mayName(payload []byte) bool {
-	return bytes.Contains(payload, orderID) || bytes.Contains(payload, product) || bytes.Contains(payload, items) ||
-		bytes.IndexByte(payload, '\\') >= 0
+	if bytes.IndexByte(payload, '\\') >= 0 {
+		return true
+	}
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(payload[i:], '"')
+		if n < 0 {
+			return false
+		}
+		if i += n; ends(payload[:i]) {
+			return true
+		}
+	}
+}
+
+func ends(b []byte) bool {
+	if len(b) == 0 {
+		return false
+	}
+	switch b[len(b)-1] {
+	case 'd':
+		return bytes.HasSuffix(b, orderID) || bytes.HasSuffix(b, productID)
+	case 's':
+		return bytes.HasSuffix(b, products) || bytes.HasSuffix(b, items)
+	}
+	return false
 }
 
 var (
-	orderID = []byte(`"order_id"`)
-	product = []byte(`"product`) // product_id, products
-	items   = []byte(`items"`)   // line_items, items
+	orderID   = []byte("order_id")
+	productID = []byte("product_id")
+	products  = []byte("products")
+	items     = []byte("items") // and line_items
 )
 
 // KeysOf is what must be loaded for a batch of events.
@@ -79,16 +104,16 @@ func distinct[K comparable](keys []K, compare func(a, b K) int) []K {
 }
 
 func (k NodeKey) compare(o NodeKey) int {
-	if c := bytes.Compare(k.Tenant[:], o.Tenant[:]); c != 0 {
+	if c := identity.CompareIDs(k.Tenant, o.Tenant); c != 0 {
 		return c
 	}
-	return bytes.Compare(k.Node[:], o.Node[:])
+	return identity.CompareIDs(k.Node, o.Node)
 }
 
 func (k OrderKey) compare(o OrderKey) int {
-	return cmp.Or(bytes.Compare(k.Tenant[:], o.Tenant[:]), strings.Compare(k.ID, o.ID))
+	return cmp.Or(identity.CompareIDs(k.Tenant, o.Tenant), strings.Compare(k.ID, o.ID))
 }
 
 func (k ProductKey) compare(o ProductKey) int {
-	return cmp.Or(bytes.Compare(k.Tenant[:], o.Tenant[:]), strings.Compare(k.ID, o.ID))
+	return cmp.Or(identity.CompareIDs(k.Tenant, o.Tenant), strings.Compare(k.ID, o.ID))
 }

@@ -71,6 +71,46 @@ func TestLaw_6(t *testing.T) {
 	})
 }
 
+// An event counts for the profile that owns the first verified identifier it names, else the device
+// that sent it: so ClickHouse can tell whose it is by that one's node.
+func TestAttribution(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		log := applytest.Logs(logLength).Draw(t, "log")
+		s := applytest.NewStore(applytest.Settings())
+		for _, x := range log {
+			before := map[uuid.UUID]int64{}
+			for id, p := range s.Profiles {
+				before[id] = p.EventCount
+			}
+			r, err := s.Apply(x.Lane, []apply.Event{x.Event}, applytest.ProcessedAt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r == nil {
+				continue // came again
+			}
+			head := x.Event.IDs.Routing()
+			if len(x.Event.IDs.Verified) > 0 {
+				head = x.Event.IDs.Verified[0]
+			}
+			owner, ok := s.Owner(head.Node)
+			if !ok {
+				t.Fatalf("%s: %s %s has no owner", x.Event.MessageID, head.Kind, head.Value)
+			}
+			for _, p := range s.Live() {
+				if p.ID != owner.ID && p.EventCount != before[p.ID] {
+					t.Fatalf("%s counts for somebody else", x.Event.MessageID)
+				}
+			}
+			for _, c := range r.Conflicts {
+				if c.ProfileID != owner.ID {
+					t.Fatalf("%s: a conflict names somebody else", x.Event.MessageID)
+				}
+			}
+		}
+	})
+}
+
 // Without relinks, conflicts and late events, whose an identifier is does not depend on how the log
 // was cut into partitions, nor on which ran first: those of an event are one person's, directly or
 // over others.

@@ -27,7 +27,7 @@ func (f *fold) merge(m *identity.Merge) {
 	w.Version++
 	w.UpdatedAt = f.processedAt
 	changes, err := w.Attributes.Absorb(&l.Attributes, f.limits)
-	if err != nil {
+	if refused(err) {
 		// The merge stands: the record keeps what the loser knew.
 		f.graph.Refuse(identity.AttributeLimit, nil, "", w, l)
 	} else {

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -115,7 +114,7 @@ func (g *Graph) merge(winner, loser *Profile, kind string) {
 		g.moveSpans(&m)
 	}
 	slices.SortFunc(m.Moved, func(a, b event.IdentifierState) int {
-		return cmp.Or(bytes.Compare(a.Node[:], b.Node[:]), a.ValidFrom.Compare(b.ValidFrom))
+		return cmp.Or(CompareIDs(a.Node, b.Node), a.ValidFrom.Compare(b.ValidFrom))
 	})
 	for _, x := range loser.Owned {
 		winner.Owned.Add(x.Kind, x.N)

@@ -1,8 +1,8 @@
 package identity
 
 import (
-	"bytes"
 	"cmp"
+	"encoding/binary"
 	"iter"
 	"slices"
 	"time"
@@ -112,7 +112,7 @@ func (g *Graph) Profiles() []*Profile {
 // Identifiers are those new or with a new owner, sorted by key.
 func (g *Graph) Identifiers() []*Identifier {
 	slices.SortFunc(g.touchedIdentifiers, func(a, b *Identifier) int {
-		return cmp.Or(compareIDs(a.Tenant, b.Tenant), compareIDs(a.Node, b.Node))
+		return compareKeys(a.Tenant, b.Tenant, a.Node, b.Node)
 	})
 	return g.touchedIdentifiers
 }
@@ -120,16 +120,29 @@ func (g *Graph) Identifiers() []*Identifier {
 // Spans are those newly closed or with a new owner, sorted by key.
 func (g *Graph) Spans() []*Span {
 	slices.SortFunc(g.touchedSpans, func(a, b *Span) int {
-		return cmp.Or(compareIDs(a.Tenant, b.Tenant), compareIDs(a.Node, b.Node), a.ValidFrom.Compare(b.ValidFrom))
+		return cmp.Or(compareKeys(a.Tenant, b.Tenant, a.Node, b.Node), a.ValidFrom.Compare(b.ValidFrom))
 	})
 	return g.touchedSpans
 }
 
 func compareProfiles(a, b *Profile) int {
-	return cmp.Or(compareIDs(a.Tenant, b.Tenant), compareIDs(a.ID, b.ID))
+	return compareKeys(a.Tenant, b.Tenant, a.ID, b.ID)
 }
 
-func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+func compareKeys(tenantA, tenantB, a, b uuid.UUID) int {
+	if tenantA != tenantB {
+		return CompareIDs(tenantA, tenantB)
+	}
+	return CompareIDs(a, b)
+}
+
+// CompareIDs orders ids bytewise, which is also the order of the state stores.
+func CompareIDs(a, b uuid.UUID) int {
+	if x, y := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8]); x != y {
+		return cmp.Compare(x, y)
+	}
+	return cmp.Compare(binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:]))
+}
 
 // own puts an identifier into the profile's list.
 func (p *Profile) own(i *Identifier) {
@@ -148,7 +161,7 @@ func (p *Profile) disown(i *Identifier) {
 
 // before tells which of two profiles was created first.
 func (p *Profile) before(q *Profile) bool {
-	return cmp.Or(p.CreatedAt.Compare(q.CreatedAt), compareIDs(p.ID, q.ID)) < 0
+	return cmp.Or(p.CreatedAt.Compare(q.CreatedAt), CompareIDs(p.ID, q.ID)) < 0
 }
 
 func (g *Graph) touchIdentifier(i *Identifier) {

@@ -114,11 +114,10 @@ func (m *Model) verified(ids []event.Identifier) *Profile {
 		t = m.create(ids[0], anchor)
 	}
 	for _, id := range ids[1:] {
-		q := m.owner(id)
-		switch {
-		case q == nil:
+		switch q := m.owner(id); q {
+		case nil:
 			m.link(t, id)
-		case q == t:
+		case t:
 		default:
 			if kind := m.tooMany(t, q); kind != "" {
 				m.conflict("merge_limit", id.Node, kind, q.ID)

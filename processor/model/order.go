@@ -1,7 +1,7 @@
 package model
 
 import (
-	"encoding/json"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -121,24 +121,13 @@ func (m *Model) order(p *Profile, id string, payload map[string]any) {
 	}
 }
 
-func (o *Order) same(b *Order) bool {
-	a := *o
-	c := *b
-	a.Items, c.Items = nil, nil
-	return slices.Equal(o.Items, b.Items) && a.String() == c.String()
-}
+func (o *Order) same(b *Order) bool { return o.String() == b.String() }
 
 // String is the order on one line.
 func (o *Order) String() string {
-	x := *o
-	if len(x.Items) == 0 {
-		x.Items = nil
-	}
-	b, err := json.Marshal(x)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
+	return fmt.Sprintf("%s %q of %s %s %+v total %s %q tax %s shipping %s discount %s coupon %q from %d to %d completed %d version %d",
+		o.Tenant, o.ID, o.Profile, o.Status, o.Items, o.Total, o.Currency, o.Tax, o.Shipping, o.Discount, o.Coupon,
+		micros(o.First), micros(o.Last), micros(o.CompletedAt), o.Version)
 }
 
 func (o *Order) money(payload map[string]any) {
@@ -273,7 +262,7 @@ func name(v any) string {
 	switch v := v.(type) {
 	case string:
 		return strings.TrimSpace(v)
-	case json.Number:
+	case number:
 		return string(v)
 	}
 	return ""

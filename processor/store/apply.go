@@ -70,6 +70,11 @@ func (s *Store) Apply(ctx context.Context, b *Batch) (Outcome, error) {
 }
 
 func (s *Store) attempt(ctx context.Context, b *Batch, p *prepared) (out Outcome, err error) {
+	giveBack, err := s.takeTurn(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer giveBack()
 	retries, err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
 		out = Outcome{}
 		return s.fold(ctx, tx, b, p, &out)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/apply"
@@ -74,18 +73,19 @@ func (s *shop) id(kind, value string) event.Identifier {
 }
 
 func BenchmarkApply(b *testing.B) {
-	for _, x := range []struct{ workers, batch int }{{1, 100}, {1, 500}, {1, 2000}, {2, 500}, {4, 500}} {
-		b.Run(fmt.Sprintf("workers=%d/batch=%d", x.workers, x.batch), func(b *testing.B) { benchmarkApply(b, x.workers, x.batch) })
+	for _, x := range []struct{ workers, together, batch int }{{1, 0, 100}, {1, 0, 500}, {1, 0, 2000}, {4, 0, 500}, {2, 2, 500}} {
+		b.Run(fmt.Sprintf("workers=%d/together=%d/batch=%d", x.workers, max(x.together, 1), x.batch), func(b *testing.B) {
+			benchmarkApply(b, x.workers, x.together, x.batch)
+		})
 	}
 }
 
 // benchmarkApply counts one event per op.
-func benchmarkApply(b *testing.B, workers, size int) {
-	s := newStore(b, benchDSN(b))
+func benchmarkApply(b *testing.B, workers, together, size int) {
+	s := newStore(b, newDSN(b), func(c *Config) { c.Concurrency, c.Attempts = together, 50 })
 	settings := event.DefaultSettings()
 	var left, retries atomic.Int64
 	left.Store(int64(b.N))
-	var statements, rounds atomic.Int64
 	lanes := make([]*lane, workers)
 	shops := make([]*shop, workers)
 	for i := range lanes {
@@ -106,7 +106,6 @@ func benchmarkApply(b *testing.B, workers, size int) {
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	b.ReportMetric(float64(retries.Load())/float64(max(b.N/size, 1)), "retries/batch")
-	_, _ = statements.Load(), rounds.Load()
 }
 
 func work(b *testing.B, s *Store, l *lane, shop *shop, n int, settings *event.Settings) int {
@@ -123,5 +122,3 @@ func work(b *testing.B, s *Store, l *lane, shop *shop, n int, settings *event.Se
 	l.next = batch.NextOffset
 	return out.Retries
 }
-
-var _ = pgxpool.Pool{}

@@ -7,18 +7,22 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keystone-cdp/keystone/sql"
 )
 
 // Config bounds the store's transactions.
 type Config struct {
 	Attempts    int           // of one transaction that meets others, before it is given up
 	Timeout     time.Duration // of one attempt
-	Concurrency int           // transactions at a time; 0: as many as the pool has connections
+	Concurrency int           // batches at a time; 0: one on PostgreSQL, any number on CockroachDB
 	Recheck     time.Duration // how long to ask whether a commit that nobody acknowledged happened
 	SeenFor     time.Duration // how long message ids are remembered
 	SweepEvery  time.Duration // of forgetting them, where the database does not do it itself
@@ -67,7 +71,8 @@ type Store struct {
 	cfg  Config
 	pool *pgxpool.Pool
 	now  func() time.Time
-	turn chan struct{} // a token per transaction at a time; nil: no bound but the pool's
+	turn chan struct{} // a token per batch at a time
+	kind atomic.Int32  // of server, once known
 }
 
 // New makes a store over a pool of package sql's Open. It does not connect.
@@ -76,8 +81,50 @@ func New(cfg Config, pool *pgxpool.Pool) (*Store, error) {
 		return nil, fmt.Errorf("configure the store: %w", err)
 	}
 	s := &Store{cfg: cfg, pool: pool, now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
-	if cfg.Concurrency > 0 {
-		s.turn = make(chan struct{}, cfg.Concurrency)
-	}
+	s.turn = make(chan struct{}, max(cfg.Concurrency, 1))
 	return s, nil
+}
+
+const (
+	unknownServer int32 = iota
+	postgres
+	cockroach
+)
+
+// server tells which of the two servers this is; it connects the first time.
+func (s *Store) server(ctx context.Context) (int32, error) {
+	if kind := s.kind.Load(); kind != unknownServer {
+		return kind, nil
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return unknownServer, fmt.Errorf("connect to the state store: %w", err)
+	}
+	defer conn.Release()
+	kind := postgres
+	if sql.IsCockroach(conn.Conn()) {
+		kind = cockroach
+	}
+	s.kind.Store(kind)
+	return kind, nil
+}
+
+// takeTurn waits until a batch may run. On PostgreSQL two that overlap read and write the same pages of
+// the indexes, which SERIALIZABLE takes for a conflict: most of the work of one is thrown away.
+func (s *Store) takeTurn(ctx context.Context) (giveBack func(), err error) {
+	if s.cfg.Concurrency == 0 {
+		kind, err := s.server(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if kind == cockroach {
+			return func() {}, nil
+		}
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return func() { <-s.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

@@ -61,17 +61,13 @@ func (s *Store) pageAfter(ctx context.Context, from page) (last page, more bool,
 }
 
 func (s *Store) sweepDue(ctx context.Context, holder string) (bool, error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return false, fmt.Errorf("sweep message ids: %w", err)
-	}
-	defer conn.Release()
-	if sql.IsCockroach(conn.Conn()) {
-		return false, nil // row-level TTL does it
+	kind, err := s.server(ctx)
+	if err != nil || kind == cockroach { // which does it itself
+		return false, err
 	}
 	now := s.now()
 	var got string
-	err = conn.QueryRow(ctx, leaseTake, sweepLease, holder, now.Add(s.cfg.SweepEvery), now).Scan(&got)
+	err = s.pool.QueryRow(ctx, leaseTake, sweepLease, holder, now.Add(s.cfg.SweepEvery), now).Scan(&got)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil

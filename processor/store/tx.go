@@ -42,14 +42,6 @@ func (tx *Tx) Send(ctx context.Context, b *pgx.Batch) error {
 // Config.Attempts times. fn may run several times: it must compute everything from scratch and have
 // no effect but through tx. The same code path is right on CockroachDB and on PostgreSQL.
 func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) (retries int, err error) {
-	if s.turn != nil {
-		select {
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("connect to the state store: %w", err)
@@ -95,9 +87,6 @@ func (a *attempts) Exec(ctx context.Context, statement string, _ ...any) error {
 	case strings.HasPrefix(statement, "SAVEPOINT "):
 		return nil
 	case strings.HasPrefix(statement, "RELEASE SAVEPOINT "):
-		if a.tx.open == nil {
-			return nil
-		}
 		return retryable(a.tx.open.Commit(a.ctx))
 	case strings.HasPrefix(statement, "ROLLBACK TO SAVEPOINT "):
 		if err := a.Rollback(ctx); err != nil {

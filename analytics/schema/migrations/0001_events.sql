@@ -6,7 +6,8 @@
 -- batch of the sink has one load time, so it always lands in one partition, whole or not at all; a
 -- backfill over ten years is still one part for each insert. Event time is in the sort key instead.
 -- fsync: the sink takes its place in the log from this table and from sink_positions; a position
--- that outlives its rows in a power cut would be a gap.
+-- that outlives its rows in a power cut would be a gap. Inserts stay below min_bytes_for_wide_part:
+-- one data file to write and to sync, not two for each column.
 CREATE TABLE IF NOT EXISTS events
 (
     tenant_id UUID COMMENT 'The tenant, taken from the API key',
@@ -69,7 +70,8 @@ ENGINE = {{.MergeTree}}
 PARTITION BY toYYYYMM(loaded_at)
 PRIMARY KEY (tenant_id, toDate(timestamp), event_name, profile_node)
 ORDER BY (tenant_id, toDate(timestamp), event_name, profile_node, timestamp)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    min_bytes_for_wide_part = 134217728
 COMMENT 'One row is one accepted event, once. Behaviour by device or identity; for behaviour by person, use events_resolved';
 
 -- +goose Down

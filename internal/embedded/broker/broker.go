@@ -59,6 +59,9 @@ func New(cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("broker config: %w", err)
 	}
+	if err := embedded.Absolute(&cfg.DataDir); err != nil {
+		return nil, err
+	}
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -192,7 +195,8 @@ func (b *Broker) Addrs() []string {
 
 // listenGuarded listens as kfake wants to, behind the guard.
 func listenGuarded(network, address string) (net.Listener, error) {
-	listener, err := net.Listen(network, address)
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("clickhouse config: %w", err)
 	}
+	if err := embedded.Absolute(&cfg.DataDir, &cfg.Lib, &cfg.Launcher, &cfg.VerifiedFile); err != nil {
+		return nil, err
+	}
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -112,8 +112,10 @@ func TestDataAndPasswordSurviveARestart(t *testing.T) {
 	}
 }
 
+// A relative folder, as "make run" gives it.
 func TestServerIsConfiguredAsAsked(t *testing.T) {
-	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
+	cfg := enginetest.ClickHouseConfig(t, "data")
+	t.Chdir(t.TempDir())
 	cfg.FsyncInserts = true
 	conn := open(t, start(t, cfg).NativeDSN())
 	for query, want := range map[string]string{

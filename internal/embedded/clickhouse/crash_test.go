@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
@@ -128,6 +130,30 @@ func TestDeadEngineIsBroughtBack(t *testing.T) {
 	}
 }
 
+// The engine of a parent that was killed needs a moment to leave; a successor
+// that starts at once waits for it.
+func TestStartWaitsForAPredecessorToLeave(t *testing.T) {
+	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
+	status, err := os.Create(filepath.Join(cfg.DataDir, "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(status.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	server, err := clickhouse.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	impatient, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if err := server.Start(impatient); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("start beside an engine: %v", err)
+	}
+	time.AfterFunc(500*time.Millisecond, func() { _ = status.Close() })
+	start(t, cfg)
+}
+
 func TestStopIsNotADeath(t *testing.T) {
 	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
 	cfg.OnExit = func(err error) { t.Errorf("reported: %v", err) }
@@ -142,4 +168,23 @@ func TestStopIsNotADeath(t *testing.T) {
 	if err := server.Stop(context.Background()); err != nil {
 		t.Errorf("second stop: %v", err)
 	}
+}
+
+func TestStopLeavesNoGoroutines(t *testing.T) {
+	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
+	before := goleak.IgnoreCurrent()
+	server, err := clickhouse.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a stopped server starts again
+		if err := server.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Start(testContext(t)); err != nil {
+			t.Errorf("second start: %v", err)
+		}
+		stop(t, server)
+	}
+	goleak.VerifyNone(t, before)
 }

@@ -111,7 +111,7 @@ func (s *Server) command(output *embedded.Tail) *exec.Cmd {
 	if s.cfg.AnyLib {
 		args = append(args, "--any-lib")
 	}
-	cmd := exec.Command(s.cfg.Launcher, args...)
+	cmd := embedded.Command(s.cfg.Launcher, args...)
 	cmd.Dir = s.cfg.DataDir
 	cmd.Stderr = output
 	cmd.Env = []string{

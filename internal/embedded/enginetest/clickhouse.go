@@ -66,7 +66,7 @@ func execClickHouse(ctx context.Context, dsn, statement string) error {
 }
 
 func startClickHouse(ctx context.Context, dir string) (*clickhouse.Server, func(context.Context) error, error) {
-	cfg, err := clickHouseConfig(filepath.Join(dir, "clickhouse"))
+	cfg, err := clickHouseConfig(ctx, filepath.Join(dir, "clickhouse"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,12 +81,12 @@ func startClickHouse(ctx context.Context, dir string) (*clickhouse.Server, func(
 // installed library, the built launcher, no fsync.
 func ClickHouseConfig(tb testing.TB, dir string) clickhouse.Config {
 	tb.Helper()
-	cfg, err := clickHouseConfig(dir)
+	cfg, err := clickHouseConfig(tb.Context(), dir)
 	Need(tb, err)
 	return cfg
 }
 
-func clickHouseConfig(dir string) (clickhouse.Config, error) {
+func clickHouseConfig(ctx context.Context, dir string) (clickhouse.Config, error) {
 	cfg := clickhouse.DefaultConfig()
 	cfg.DataDir, cfg.FsyncInserts = dir, false
 	engines, err := embedded.EnginesDir(os.Getenv("KEYSTONE_ENGINES_DIR"))
@@ -96,7 +96,7 @@ func clickHouseConfig(dir string) (clickhouse.Config, error) {
 	if cfg.Lib, err = embedded.ClickHouseLib(engines); err != nil {
 		return cfg, err
 	}
-	if cfg.Launcher, err = buildLauncher(); err != nil {
+	if cfg.Launcher, err = buildLauncher(ctx); err != nil {
 		return cfg, err
 	}
 	cache, err := cacheDir()

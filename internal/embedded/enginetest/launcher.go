@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +18,7 @@ import (
 // one in the cache is older than its sources.
 func Launcher(tb testing.TB) string {
 	tb.Helper()
-	path, err := buildLauncher()
+	path, err := buildLauncher(tb.Context())
 	Need(tb, err)
 	return path
 }
@@ -35,7 +36,7 @@ func cacheDir() (string, error) {
 
 // buildLauncher builds under a lock, as the test binaries of several packages
 // run at the same time, and moves the result into place whole.
-func buildLauncher() (string, error) {
+func buildLauncher(ctx context.Context) (string, error) {
 	root := embedded.RepositoryRoot()
 	if root == "" {
 		return "", errors.New("build launcher: no go.mod here or above")
@@ -58,7 +59,7 @@ func buildLauncher() (string, error) {
 		return path, nil
 	}
 	tmp := path + ".tmp"
-	build := exec.Command("go", "build", "-o", tmp, "./cmd/keystone-clickhouse")
+	build := exec.CommandContext(ctx, "go", "build", "-o", tmp, "./cmd/keystone-clickhouse")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -45,7 +44,7 @@ func Rerun(tb testing.TB, test string, as *syscall.Credential, dir string, env .
 	if err != nil {
 		tb.Fatalf("rerun: %v", err)
 	}
-	cmd := exec.Command(binary, "-test.run=^"+test+"$", "-test.count=1")
+	cmd := embedded.Command(binary, "-test.run=^"+test+"$", "-test.count=1")
 	cmd.Env = append(os.Environ(), append(env, rerunVariable+"=1")...)
 	if engines, err := embedded.EnginesDir(os.Getenv("KEYSTONE_ENGINES_DIR")); err == nil {
 		cmd.Env = append(cmd.Env, "KEYSTONE_ENGINES_DIR="+engines) // not found from dir

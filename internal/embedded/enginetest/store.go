@@ -54,11 +54,7 @@ func execStore(ctx context.Context, dsn, statement string) error {
 }
 
 func startStore(ctx context.Context, dir string) (*statestore.Server, func(context.Context) error, error) {
-	cfg, err := storeConfig(filepath.Join(dir, "statestore"))
-	if err != nil {
-		return nil, nil, err
-	}
-	server, err := statestore.New(cfg)
+	server, err := statestore.New(storeConfig(filepath.Join(dir, "statestore")))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,19 +65,17 @@ func startStore(ctx context.Context, dir string) (*statestore.Server, func(conte
 // without fsync.
 func StoreConfig(tb testing.TB, dir string) statestore.Config {
 	tb.Helper()
-	cfg, err := storeConfig(dir)
-	Need(tb, err)
-	return cfg
+	return storeConfig(dir)
 }
 
-func storeConfig(dir string) (statestore.Config, error) {
+func storeConfig(dir string) statestore.Config {
 	cfg := statestore.DefaultConfig()
 	cfg.DataDir, cfg.Fsync = dir, false
 	cfg.SharedBuffersMB = 64
 	cfg.CockroachBinary = os.Getenv("COCKROACH_BINARY")
-	engines, err := embedded.EnginesDir(os.Getenv("KEYSTONE_ENGINES_DIR"))
-	if err == nil {
+	// Without the folder the system's own PostgreSQL may do.
+	if engines, err := embedded.EnginesDir(os.Getenv("KEYSTONE_ENGINES_DIR")); err == nil {
 		cfg.EnginesDir = engines
 	}
-	return cfg, nil // the system's own PostgreSQL may do
+	return cfg
 }

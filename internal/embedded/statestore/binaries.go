@@ -1,7 +1,6 @@
 package statestore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	"github.com/goccy/go-json"
 
 	"github.com/keystone-cdp/keystone/internal/embedded"
 )
@@ -137,13 +138,17 @@ func placeTree(src, dst string) error {
 }
 
 // placeFileAt makes a hard link, or a copy that everybody can read: across file
-// systems, of somebody else's file, or of one that others cannot read.
+// systems, of somebody else's file, or of one that others cannot read or run.
 func placeFileAt(src, dst string) error {
 	info, err := os.Stat(src)
 	if err != nil {
 		return err
 	}
-	if info.Mode()&0o004 != 0 && os.Link(src, dst) == nil {
+	mode := info.Mode().Perm() | 0o444
+	if mode&0o100 != 0 {
+		mode |= 0o111
+	}
+	if mode == info.Mode().Perm() && os.Link(src, dst) == nil {
 		return nil
 	}
 	in, err := os.Open(src)
@@ -156,7 +161,7 @@ func placeFileAt(src, dst string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close(), os.Chmod(dst, info.Mode().Perm()|0o444))
+	return errors.Join(err, out.Close(), os.Chmod(dst, mode))
 }
 
 // linkLibraries makes the symbolic links the package lists as paths from its

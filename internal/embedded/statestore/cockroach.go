@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -36,14 +37,14 @@ func findCockroach(explicit string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cockroach binary %s %w", name, embedded.ErrNotInstalled)
 	}
-	return path, nil
+	return filepath.Abs(path)
 }
 
 func (c *cockroach) start(_ context.Context, port int) (*embedded.Child, error) {
 	if err := embedded.WriteFile(c.cfg.path(marker(Cockroach)), nil); err != nil {
 		return nil, fmt.Errorf("mark data folder: %w", err)
 	}
-	cmd := exec.Command(c.binary, c.args(port)...)
+	cmd := embedded.Command(c.binary, c.args(port)...)
 	cmd.Dir = c.cfg.DataDir
 	cmd.Stdout, cmd.Stderr = c.output, c.output
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + c.cfg.DataDir, "TZ=UTC",

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/embedded/statestore"
 )
@@ -103,23 +105,6 @@ func TestRunsWithoutPrivileges(t *testing.T) {
 	}
 }
 
-func TestServerNeverRunsAsRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can tell")
-	}
-	server := start(t, enginetest.StoreConfig(t, filepath.Join(enginetest.Folder(t), "statestore")))
-	if server.Kind() != statestore.Postgres {
-		t.Skip("CockroachDB may")
-	}
-	info, err := os.Stat(fmt.Sprintf("/proc/%d", server.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if uid := info.Sys().(*syscall.Stat_t).Uid; uid == 0 {
-		t.Error("PostgreSQL runs as root")
-	}
-}
-
 // Below a folder that only root may pass the data go elsewhere, and are found
 // there again.
 func TestUnreachableFolderIsReplaced(t *testing.T) {
@@ -187,4 +172,23 @@ func TestStalePidFileIsNoObstacle(t *testing.T) {
 		t.Fatal(err)
 	}
 	connect(t, start(t, cfg).DSN())
+}
+
+func TestStopLeavesNoGoroutines(t *testing.T) {
+	cfg := enginetest.StoreConfig(t, filepath.Join(enginetest.Folder(t), "statestore"))
+	before := goleak.IgnoreCurrent()
+	server, err := statestore.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a stopped server starts again
+		if err := server.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Start(testContext(t)); err != nil {
+			t.Errorf("second start: %v", err)
+		}
+		stop(t, server)
+	}
+	goleak.VerifyNone(t, before)
 }

@@ -110,7 +110,7 @@ func (p *postgres) start(ctx context.Context, port int) (*embedded.Child, error)
 // command runs one of PostgreSQL's programs as the account, without our
 // environment: PG… variables would change what it does.
 func (p *postgres) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(p.bin, name), args...)
+	cmd := embedded.Command(filepath.Join(p.bin, name), args...)
 	cmd.Dir = p.place
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + p.place, "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.account.credential()}

@@ -82,6 +82,9 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("state store config: %w", err)
 	}
+	if err := embedded.Absolute(&cfg.DataDir, &cfg.EnginesDir); err != nil {
+		return nil, err
+	}
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -3,8 +3,12 @@ package statestore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,8 +98,10 @@ func TestDataAndAddressSurviveARestart(t *testing.T) {
 	}
 }
 
+// A relative folder, as "make run" gives it.
 func TestPostgresIsConfiguredAsTheStandIn(t *testing.T) {
-	cfg := enginetest.StoreConfig(t, enginetest.Folder(t))
+	cfg := enginetest.StoreConfig(t, "data")
+	t.Chdir(enginetest.Folder(t))
 	cfg.Kind, cfg.Fsync, cfg.SharedBuffersMB = statestore.Postgres, true, 256
 	conn := connect(t, start(t, cfg).DSN())
 	for name, want := range map[string]string{
@@ -115,36 +121,62 @@ func TestPostgresIsConfiguredAsTheStandIn(t *testing.T) {
 	}
 }
 
-func TestWrongPasswordIsRefused(t *testing.T) {
-	server := start(t, enginetest.StoreConfig(t, enginetest.Folder(t)))
-	if server.Kind() != statestore.Postgres {
-		t.Skip("CockroachDB runs without passwords")
-	}
-	cfg, err := pgx.ParseConfig(server.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, password := range []string{"", "wrong"} {
-		cfg.Password = password
-		if conn, err := pgx.ConnectConfig(testContext(t), cfg); err == nil {
-			_ = conn.Close(testContext(t))
-			t.Errorf("password %q is let in", password)
-		}
-	}
-}
+func TestRunningServer(t *testing.T) {
+	cfg := enginetest.StoreConfig(t, filepath.Join(enginetest.Folder(t), "statestore"))
+	server := start(t, cfg)
 
-func TestSecondServerOnTheSameFolderIsRefused(t *testing.T) {
-	cfg := enginetest.StoreConfig(t, enginetest.Folder(t))
-	first := start(t, cfg)
-	second, err := statestore.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = second.Start(testContext(t))
-	if !errors.Is(err, embedded.ErrFolderInUse) || !strings.Contains(err.Error(), cfg.DataDir) {
-		t.Errorf("second server: %v, want it refused with the folder's name", err)
-	}
-	connect(t, first.DSN())
+	t.Run("refuses a wrong password", func(t *testing.T) {
+		if server.Kind() != statestore.Postgres {
+			t.Skip("CockroachDB runs without passwords")
+		}
+		login, err := pgx.ParseConfig(server.DSN())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, password := range []string{"", "wrong"} {
+			login.Password = password
+			if conn, err := pgx.ConnectConfig(testContext(t), login); err == nil {
+				_ = conn.Close(testContext(t))
+				t.Errorf("password %q is let in", password)
+			}
+		}
+	})
+
+	t.Run("refuses a second one on its folder", func(t *testing.T) {
+		second, err := statestore.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = second.Start(testContext(t))
+		if !errors.Is(err, embedded.ErrFolderInUse) || !strings.Contains(err.Error(), cfg.DataDir) {
+			t.Errorf("second server: %v, want it refused with the folder's name", err)
+		}
+		connect(t, server.DSN())
+	})
+
+	t.Run("is not root", func(t *testing.T) {
+		if os.Geteuid() != 0 || server.Kind() != statestore.Postgres {
+			t.Skip("only root can tell, and CockroachDB may")
+		}
+		info, err := os.Stat(fmt.Sprintf("/proc/%d", server.Pid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid := info.Sys().(*syscall.Stat_t).Uid; uid == 0 {
+			t.Error("PostgreSQL runs as root")
+		}
+	})
+
+	t.Run("keeps its files from others", func(t *testing.T) {
+		for _, name := range []string{"password", "pgdata", "postgres.log", "pgdata/postgresql.conf", "pgdata/pg_hba.conf"} {
+			info, err := os.Stat(filepath.Join(cfg.DataDir, name))
+			if err != nil {
+				t.Error(err)
+			} else if info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s has mode %s", name, info.Mode())
+			}
+		}
+	})
 }
 
 func TestBusyPortIsNamed(t *testing.T) {

@@ -188,18 +188,36 @@ func (s *Store) save(lane string, r *apply.Result) error {
 	for _, p := range r.Products {
 		s.Products[apply.ProductKey{Tenant: p.Tenant, ID: p.ProductID}] = *p.ProductState
 	}
-	for _, d := range r.Redirects {
-		for id, p := range s.Profiles {
-			if p.MergedInto == d.Loser {
-				p.MergedInto = d.Winner
-				s.Profiles[id] = p
-			}
-		}
+	if err := s.redirect(r); err != nil {
+		return err
 	}
 	s.Merges = append(s.Merges, r.Merges...)
 	s.Conflicts = append(s.Conflicts, r.Conflicts...)
 	s.Lineage = append(s.Lineage, r.Lineage...)
 	s.created[lane] = r.LastCreatedAt
+	return nil
+}
+
+// redirect is one statement over all tombstones: it sees none of its own changes.
+func (s *Store) redirect(r *apply.Result) error {
+	winners := map[uuid.UUID]uuid.UUID{}
+	for _, d := range r.Redirects {
+		if w, ok := s.Profiles[d.Winner]; !ok || w.MergedInto != uuid.Nil {
+			return fmt.Errorf("redirect %s: %s is no live profile", d.Loser, d.Winner)
+		}
+		winners[d.Loser] = d.Winner
+	}
+	for _, p := range r.Profiles {
+		if _, dead := winners[p.MergedInto]; dead {
+			return fmt.Errorf("tombstone %s: it points at another", p.ID)
+		}
+	}
+	for id, p := range s.Profiles {
+		if w, ok := winners[p.MergedInto]; ok {
+			p.MergedInto = w
+			s.Profiles[id] = p
+		}
+	}
 	return nil
 }
 
@@ -235,12 +253,10 @@ func (s *Store) Owner(node uuid.UUID) (identity.Profile, bool) {
 // Live are the profiles that are no tombstones, by id.
 func (s *Store) Live() []identity.Profile {
 	var live []identity.Profile
-	for _, id := range slices.SortedFunc(maps.Keys(s.Profiles), compareIDs) {
+	for _, id := range slices.SortedFunc(maps.Keys(s.Profiles), identity.CompareIDs) {
 		if p := s.Profiles[id]; p.MergedInto == uuid.Nil {
 			live = append(live, p)
 		}
 	}
 	return live
 }
-
-func compareIDs(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }

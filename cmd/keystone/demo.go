@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/keystone-cdp/keystone/bench/demo"
+	"github.com/keystone-cdp/keystone/bench/shop"
+)
+
+type demoCmd struct {
+	DataDir string `help:"Folder of a running keystone dev." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`
+	Events  int    `help:"How many events to send." default:"20000"`
+	Seed    uint64 `help:"The same seed gives the same shop." default:"1"`
+}
+
+// Help is shown below the usage.
+func (demoCmd) Help() string {
+	return `Sends a shop's traffic to a running keystone dev, a third of it live and the rest as history in batches:
+people with several devices who browse without a name, log in late, fill carts, order, cancel and share a
+computer, among crawlers, repeated and late deliveries. Then it waits until all of it can be queried, and
+shows what came out beside what the shop itself counted.
+
+Example:
+  keystone demo --events 200000 --seed 7`
+}
+
+// demoWait bounds the wait for processor and sink, per event sent and at the least.
+const (
+	demoWaitPerEvent = 2 * time.Millisecond
+	demoWaitLeast    = time.Minute
+)
+
+// Run replays and reports.
+func (c *demoCmd) Run(a *app) error {
+	info, err := readDevInfo(c.DataDir)
+	if err != nil {
+		return err
+	}
+	session, err := newSQLSession(info.ClickHouseURL, "")
+	if err != nil {
+		return err
+	}
+	books := &demoBooks{session: session, tenant: info.Tenant}
+	before, err := books.number(a.ctx, "SELECT count() FROM events WHERE tenant_id = '%s'")
+	if err != nil {
+		return err
+	}
+	config := demo.DefaultConfig()
+	config.EdgeURL, config.TrackerKey, config.IntegrationKey = info.EdgeURL, info.TrackerKey, info.IntegrationKey
+	config.Shop.Events, config.Shop.Seed = c.Events, c.Seed
+	summary, err := demo.Replay(a.ctx, config, a.stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "sent %d events in %s: %d live, %d as history in %d batches; %d acknowledged, %d refused on purpose\n",
+		summary.Sent, summary.Elapsed.Round(time.Millisecond), summary.Live, summary.History, summary.Batches, summary.Acknowledged, summary.Rejected)
+	if err := c.settle(a, info); err != nil {
+		return err
+	}
+	if err := books.report(a, summary.Truth, before == 0); err != nil {
+		return err
+	}
+	return books.questions(a)
+}
+
+func (c *demoCmd) settle(a *app, info *devInfo) error {
+	lag, err := newLagProbe(a.ctx, &target{StoreDSN: info.SQLDSN, ClickhouseDSN: info.ClickHouseDSN, Brokers: info.Brokers})
+	if err != nil {
+		return err
+	}
+	defer lag.close()
+	begin := time.Now()
+	deadline := begin.Add(demoWaitLeast + time.Duration(c.Events)*demoWaitPerEvent)
+	for {
+		rows, err := lag.measure(a.ctx)
+		if err != nil {
+			return err
+		}
+		left := totalLag(rows)
+		if left == 0 {
+			fmt.Fprintf(a.stdout, "processed and queryable %s later\n\n", time.Since(begin).Round(time.Millisecond))
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d records are still to be done; `keystone lag` shows where", left)
+		}
+		select {
+		case <-a.ctx.Done():
+			return a.ctx.Err()
+		case <-time.After(lagPoll):
+		}
+	}
+}
+
+// demoBooks reads back what came of the events. The tenant is a UUID of dev.json.
+type demoBooks struct {
+	session *sqlSession
+	tenant  string
+}
+
+func (b *demoBooks) number(ctx context.Context, query string) (int, error) {
+	var out strings.Builder
+	plain := *b.session
+	plain.format = "TabSeparated"
+	if err := plain.run(ctx, fmt.Sprintf(query, b.tenant), &out); err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(out.String()))
+}
+
+// report prints what is there beside the shop's own count. Where the tenant held events before, the
+// two cannot be compared.
+func (b *demoBooks) report(a *app, truth shop.Truth, comparable bool) error {
+	rows := []struct {
+		name  string
+		query string
+		truth int
+	}{
+		{"events, each once", "SELECT count() FROM events WHERE tenant_id = '%s'", truth.Messages},
+		{"profiles: anchors", "SELECT count() FROM profiles FINAL WHERE tenant_id = '%s' AND kind = 'anchor'", truth.People},
+		{"profiles: shadows", "SELECT count() FROM profiles FINAL WHERE tenant_id = '%s' AND kind = 'shadow'", truth.Shadows},
+		{"collapses", "SELECT count() FROM profile_merges WHERE tenant_id = '%s' AND kind = 'collapse'", truth.Collapses},
+		{"orders: incomplete", "SELECT count() FROM orders FINAL WHERE tenant_id = '%s' AND status = 'incomplete'", truth.Orders[shop.StatusIncomplete]},
+		{"orders: completed", "SELECT count() FROM orders FINAL WHERE tenant_id = '%s' AND status = 'completed'", truth.Orders[shop.StatusCompleted]},
+		{"orders: cancelled", "SELECT count() FROM orders FINAL WHERE tenant_id = '%s' AND status = 'cancelled'", truth.Orders[shop.StatusCancelled]},
+		{"orders: refunded", "SELECT count() FROM orders FINAL WHERE tenant_id = '%s' AND status = 'refunded'", truth.Orders[shop.StatusRefunded]},
+		{"skeleton products", "SELECT count() FROM products FINAL WHERE tenant_id = '%s' AND skeleton", truth.Products},
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "what came out\tKeystone\tthe shop's books\t")
+	for _, row := range rows {
+		n, err := b.number(a.ctx, row.query)
+		if err != nil {
+			return err
+		}
+		mark := ""
+		switch {
+		case !comparable:
+		case n == row.truth:
+			mark = "equal"
+		default:
+			mark = "DIFFERENT"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", row.name, n, row.truth, mark)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if !comparable {
+		fmt.Fprintln(a.stdout, "(this tenant held events before the replay, so the two columns count different things)")
+	}
+	return nil
+}
+
+// demoQuestions are what an analyst may ask first. They read events_resolved: anonymous browsing counts for
+// the person who logged in later.
+var demoQuestions = []struct{ question, sql string }{
+	{"How far do people get, within a day of looking at a product?", `
+SELECT step, people, round(100 * people / max(people) OVER (), 1) AS percent
+FROM (
+    SELECT arrayJoin([(1, 'viewed a product'), (2, 'added it to the cart'), (3, 'started checkout'), (4, 'completed an order')]) AS s,
+           s.2 AS step, countIf(level >= s.1) AS people
+    FROM (
+        SELECT profile_id, windowFunnel(86400)(toDateTime(timestamp),
+            event_name = 'Product Viewed', event_name = 'Product Added',
+            event_name = 'Checkout Started', lower(trimBoth(replaceRegexpAll(event_name, '[_-]', ' '))) = 'order completed') AS level
+        FROM events_resolved WHERE tenant_id = '%[1]s' GROUP BY profile_id)
+    GROUP BY s)
+ORDER BY people DESC`},
+	{"Which campaigns bring people who buy?", `
+SELECT campaign, count() AS people, countIf(bought) AS buyers, round(100 * buyers / people, 1) AS percent
+FROM (
+    SELECT profile_id, argMinIf(utm_campaign, timestamp, utm_campaign != '') AS campaign,
+           countIf(order_id != '' AND revenue > 0) > 0 AS bought
+    FROM events_resolved WHERE tenant_id = '%[1]s' GROUP BY profile_id)
+WHERE campaign != '' GROUP BY campaign ORDER BY buyers DESC, people DESC LIMIT 5`},
+	{"Which products sell best?", `
+SELECT product_id, any(name) AS product, currency, sum(quantity) AS pieces, sum(amount) AS amount
+FROM order_items WHERE tenant_id = '%[1]s' AND status = 'completed'
+GROUP BY product_id, currency ORDER BY amount DESC LIMIT 5`},
+}
+
+func (b *demoBooks) questions(a *app) error {
+	for _, q := range demoQuestions {
+		fmt.Fprintf(a.stdout, "\n%s\n", q.question)
+		if err := b.session.run(a.ctx, fmt.Sprintf(q.sql, b.tenant), a.stdout); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/sql"
+)
+
+type lagCmd struct {
+	target
+	Wait time.Duration `help:"Wait until nothing is left to do, at most this long; then fail." placeholder:"60s"`
+}
+
+// Help is shown below the usage.
+func (lagCmd) Help() string {
+	return `The offsets are those that count: the processor's in the state store and the sink's in
+ClickHouse, not the consumer groups'.
+
+Examples:
+  keystone lag
+  keystone lag --wait 60s && echo "everything that was sent can be queried"`
+}
+
+// lagPoll is how often --wait looks again.
+const lagPoll = 200 * time.Millisecond
+
+// Run prints the lag once it is nothing, or once without --wait.
+func (c *lagCmd) Run(a *app) error {
+	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
+		return err
+	}
+	probe, err := newLagProbe(a.ctx, &c.target)
+	if err != nil {
+		return err
+	}
+	defer probe.close()
+	deadline := time.Now().Add(c.Wait)
+	for {
+		rows, err := probe.measure(a.ctx)
+		if err != nil {
+			return err
+		}
+		total := totalLag(rows)
+		if c.Wait == 0 || total == 0 {
+			return printLag(a, rows)
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(printLag(a, rows), fmt.Errorf("%d records are still to be done after %s", total, c.Wait))
+		}
+		select {
+		case <-a.ctx.Done():
+			return a.ctx.Err()
+		case <-time.After(lagPoll):
+		}
+	}
+}
+
+// lagRow is what is left to do in one partition. A stage that does not read the topic has no lag.
+type lagRow struct {
+	topic       string
+	partition   int32
+	end         int64
+	processor   int64
+	sink        int64
+	processes   bool
+	unpublished int64 // batches whose changes are not in the log yet
+}
+
+func totalLag(rows []lagRow) (total int64) {
+	for _, r := range rows {
+		total += r.processor + r.sink + r.unpublished
+	}
+	return total
+}
+
+// lagProbe holds the connections of one command.
+type lagProbe struct {
+	log        *kgo.Client
+	plane      *control.Plane
+	clickhouse driver.Conn
+	closers    []func()
+}
+
+func newLagProbe(ctx context.Context, t *target) (*lagProbe, error) {
+	pool, err := sql.Open(ctx, t.StoreDSN, commandConns)
+	if err != nil {
+		return nil, err
+	}
+	p := &lagProbe{plane: control.New(pool), closers: []func(){pool.Close}}
+	if p.clickhouse, err = query.Open(t.ClickhouseDSN, commandConns); err != nil {
+		p.close()
+		return nil, err
+	}
+	p.closers = append(p.closers, func() { _ = p.clickhouse.Close() }) // only read from
+	if p.log, err = kgo.NewClient(kgo.SeedBrokers(t.Brokers...)); err != nil {
+		p.close()
+		return nil, fmt.Errorf("connect to the log: %w", err)
+	}
+	p.closers = append(p.closers, p.log.Close)
+	return p, nil
+}
+
+func (p *lagProbe) close() {
+	for _, c := range p.closers {
+		c()
+	}
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// measure reads the stages before the log's ends: what arrives meanwhile counts as lag, never as
+// done.
+func (p *lagProbe) measure(ctx context.Context) ([]lagRow, error) {
+	// In the order of the flow against it: sink, processor, ends. What moves on in between shows
+	// as lag where it went to.
+	processed, err := p.plane.Offsets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sunk, err := query.Positions(ctx, p.clickhouse)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := kadm.NewClient(p.log).ListEndOffsets(ctx, event.TopicEvents, event.TopicBackfill, event.TopicChanges)
+	if err != nil {
+		return nil, fmt.Errorf("read the log's ends: %w", err)
+	}
+	if err := ends.Error(); err != nil {
+		return nil, fmt.Errorf("read the log's ends: %w", err)
+	}
+	done, into := map[topicPartition]control.Offset{}, map[topicPartition]int64{}
+	for _, o := range processed {
+		done[topicPartition{o.Topic, o.Partition}] = o
+	}
+	for _, o := range sunk {
+		into[topicPartition{o.Topic, o.Partition}] = o.NextOffset
+	}
+	var rows []lagRow
+	for _, o := range ends.Offsets().Sorted() {
+		at := topicPartition{o.Topic, o.Partition}
+		row := lagRow{topic: o.Topic, partition: o.Partition, end: o.At, processes: o.Topic != event.TopicChanges}
+		row.sink = max(0, o.At-into[at])
+		if row.processes {
+			row.processor, row.unpublished = max(0, o.At-done[at].Next), done[at].Unpublished
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func printLag(a *app, rows []lagRow) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "topic\tpartition\tend\tprocessor lag\tunpublished batches\tsink lag\t")
+	for _, r := range rows {
+		processor, unpublished := "-", "-"
+		if r.processes {
+			processor, unpublished = fmt.Sprint(r.processor), fmt.Sprint(r.unpublished)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%d\t\n", r.topic, r.partition, r.end, processor, unpublished, r.sink)
+	}
+	return w.Flush()
+}

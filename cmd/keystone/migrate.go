@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/sql"
+)
+
+// topicFlags lay out the topics. Their partitions are for ever.
+type topicFlags struct {
+	EventsPartitions   int32 `help:"Partitions of keystone.events: how many processors can share the work." default:"4" env:"KEYSTONE_EVENTS_PARTITIONS"`
+	BackfillPartitions int32 `help:"Partitions of keystone.backfill." default:"2" env:"KEYSTONE_BACKFILL_PARTITIONS"`
+	ChangesPartitions  int32 `help:"Partitions of keystone.changes." default:"2" env:"KEYSTONE_CHANGES_PARTITIONS"`
+	Replication        int16 `help:"Replicas of each partition; -1 is the cluster's default." default:"-1" env:"KEYSTONE_REPLICATION"`
+}
+
+func (f topicFlags) topics() service.Topics {
+	return service.Topics{Events: f.EventsPartitions, Backfill: f.BackfillPartitions, Changes: f.ChangesPartitions, Replication: f.Replication}
+}
+
+type migrateCmd struct {
+	target
+	topicFlags
+}
+
+// Help is shown below the usage.
+func (migrateCmd) Help() string {
+	return `Safe to run again, and from several machines at once. Run it before the roles of a new version.
+
+Example:
+  keystone migrate --store-dsn "$STORE" --clickhouse-dsn "$CLICKHOUSE" --brokers a:9092,b:9092 \
+    --events-partitions 32 --replication 3`
+}
+
+// Run brings all three up to date.
+func (c *migrateCmd) Run(a *app) error {
+	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
+		return err
+	}
+	return migrate(a.ctx, a.log, &c.target, c.topics())
+}
+
+func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics) error {
+	if err := sql.Migrate(ctx, t.StoreDSN, log); err != nil {
+		return fmt.Errorf("migrate the state store: %w", err)
+	}
+	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN); err != nil {
+		return fmt.Errorf("migrate ClickHouse: %w", err)
+	}
+	return topics.Ensure(ctx, t.Brokers)
+}
+
+func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string) (err error) {
+	m, err := schema.New(dsn, schema.Engines{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	applied, err := m.Up(ctx)
+	for _, name := range applied {
+		log.Info("migrated clickhouse", "migration", name)
+	}
+	return err
+}

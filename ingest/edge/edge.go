@@ -1,0 +1,257 @@
+// Package edge is the HTTP server in front of everything: routes, CORS, keys, limits, status codes.
+// It judges events with internal/event, turns SDK messages into events with ingest/segment, and
+// answers 2xx only when a lane says that they are durable. It keeps nothing itself.
+//
+// # Never lying
+//
+// A 2xx means durable, a 4xx that nothing was taken. A 503 means that nothing was taken either: what
+// is refused before it was handed to the log certainly is not there. One case is left, where the log
+// was asked, did not answer in time, and then the disk failed as well: the event may still arrive.
+// Its message id was either the client's, so that the client's repetition counts once; or it was
+// minted here, and then the edge remembers it (doubt.go) and gives the same id to the same event when
+// it comes again.
+//
+// A batch is judged event by event: those that could not be made durable are listed as rejected with
+// the code "unavailable" beside those that were wrong, and the rest is taken.
+//
+// New starts nothing. Start listens, Stop drains; the lanes, the key cache and the recorder of jobs
+// belong to the caller and must outlive the server.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/reuseport"
+
+	"github.com/keystone-cdp/keystone/ingest/job"
+	"github.com/keystone-cdp/keystone/ingest/key"
+	"github.com/keystone-cdp/keystone/ingest/payload"
+	"github.com/keystone-cdp/keystone/ingest/produce"
+	"github.com/keystone-cdp/keystone/ingest/tracker"
+)
+
+// Keys tells what an API key allows; *key.Cache is one.
+type Keys interface {
+	Lookup(text []byte) (*key.Grant, error)
+}
+
+// Lane makes records durable; *produce.Lane is one.
+type Lane interface {
+	Submit(records []*kgo.Record) produce.Ticket
+	Wait(t produce.Ticket) produce.Outcome
+	Ready() error
+}
+
+// Jobs keeps the progress of batches; *job.Recorder is one.
+type Jobs interface {
+	Save(j job.Job)
+	Status(ctx context.Context, tenant, id uuid.UUID) (job.Status, error)
+}
+
+// Deps are what the server stands on.
+type Deps struct {
+	Keys     Keys
+	Live     Lane // into event.TopicEvents
+	Backfill Lane // into event.TopicBackfill
+	Jobs     Jobs
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+}
+
+// Server is the HTTP side of the edge.
+type Server struct {
+	cfg      Config
+	deps     Deps
+	log      *slog.Logger
+	metrics  *metrics
+	bodies   *payload.Reader
+	script   *tracker.Script
+	http     *fasthttp.Server
+	clock    clock
+	ids      idSource
+	doubt    doubt
+	requests sync.Pool // of *request
+	chunks   sync.Pool // of *chunk
+
+	listener *listener
+	serving  sync.WaitGroup
+	stopping atomic.Bool
+	served   chan error // the end of Serve; capacity 1
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// New makes a server.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	script, err := tracker.New()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, deps: deps, log: deps.Log, script: script,
+		metrics: newMetrics(deps.Registry),
+		bodies:  payload.NewReader(cfg.BodyMemory, cfg.BodyWait),
+		ids:     newIDSource(),
+		served:  make(chan error, 1),
+	}
+	s.requests.New = func() any { return &request{s: s} }
+	s.chunks.New = func() any { return new(chunk) }
+	s.http = &fasthttp.Server{
+		Handler:                      s.handle,
+		ErrorHandler:                 s.malformed,
+		HeaderReceived:               s.allowance,
+		NoDefaultServerHeader:        true,
+		ReadBufferSize:               cfg.HeaderBytes,
+		WriteBufferSize:              4 << 10,
+		ReadTimeout:                  cfg.ReadTimeout,
+		WriteTimeout:                 cfg.WriteTimeout,
+		IdleTimeout:                  cfg.IdleTimeout,
+		MaxConnsPerIP:                cfg.MaxConnsPerIP,
+		MaxRequestBodySize:           cfg.BatchBytes,
+		StreamRequestBody:            true, // bodies are read within their own limits, after the key was checked
+		DisablePreParseMultipartForm: true,
+		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
+		SecureErrorLogMessage:        true,
+		Concurrency:                  cfg.MaxConns,
+		Logger:                       connectionLog{deps.Log},
+	}
+	return s, nil
+}
+
+// Start listens on the configured address and serves.
+func (s *Server) Start(ctx context.Context) error {
+	l, err := s.listen(ctx)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
+	}
+	s.Serve(l)
+	return nil
+}
+
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	if s.cfg.ReusePort {
+		return reuseport.Listen("tcp4", s.cfg.Listen)
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+}
+
+// Serve serves a listener that the caller has opened, in the background. Start calls it.
+func (s *Server) Serve(l net.Listener) {
+	s.listener = newListener(l, s.cfg.MaxConns, s.metrics)
+	s.serving.Go(func() {
+		err := s.http.Serve(s.listener)
+		if err != nil && !s.stopping.Load() {
+			s.log.Error("the edge has stopped accepting connections", "error", err)
+		}
+		s.served <- err
+	})
+}
+
+// Addr is where it listens, after Start.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Ready is nil while the server takes events; else it names what is in the way.
+func (s *Server) Ready() error {
+	switch {
+	case s.listener == nil:
+		return errors.New("edge: not started")
+	case s.stopping.Load():
+		return errors.New("edge: stopping")
+	case len(s.served) > 0:
+		return errors.New("edge: not accepting connections")
+	}
+	if err := s.deps.Live.Ready(); err != nil {
+		return fmt.Errorf("edge: %w", err)
+	}
+	return nil
+}
+
+// Stop stops accepting, lets the requests under way finish until ctx ends, and closes what is left.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stopping.Store(true)
+	s.stopOnce.Do(func() {
+		if s.listener == nil {
+			return
+		}
+		if s.cfg.DrainDelay > 0 {
+			select {
+			case <-time.After(s.cfg.DrainDelay):
+			case <-ctx.Done():
+			}
+		}
+		if err := s.http.ShutdownWithContext(ctx); err != nil {
+			s.stopErr = fmt.Errorf("drain connections: %w", err)
+		}
+		s.listener.closeAll()
+		s.serving.Wait()
+		s.listener.wait()
+	})
+	return s.stopErr
+}
+
+// largeBody is from where on a body gets more time to arrive.
+const largeBody = 256 << 10
+
+// allowance gives large bodies the time they need.
+func (s *Server) allowance(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+	if n := h.ContentLength(); n > largeBody || n == -1 {
+		c.ReadTimeout = s.cfg.BatchTimeout
+	}
+	return c
+}
+
+// handle serves one request.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	r := s.requests.Get().(*request)
+	defer func() {
+		if p := recover(); p != nil { // r is not used again: somebody may still hold its memory
+			s.metrics.panics.Inc()
+			s.log.Error("bug: a request made the edge panic", "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			ctx.Response.Reset()
+			r.refuse(ctx, unavailable("the edge has failed on this request"))
+			ctx.SetConnectionClose()
+		}
+	}()
+	r.serve(ctx)
+	r.reset()
+	s.requests.Put(r)
+}
+
+// malformed answers what is no HTTP request, or not all of one.
+func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
+	r := &request{s: s}
+	r.begin(ctx)
+	var small *fasthttp.ErrSmallBuffer
+	var network net.Error
+	switch {
+	case errors.As(err, &small):
+		r.refuse(ctx, fail(codeHeadersTooLarge, "the request line and headers exceed the limit"))
+	case errors.As(err, &network) && network.Timeout():
+		r.refuse(ctx, fail(codeTimeout, "the request did not arrive in time"))
+	default:
+		r.refuse(ctx, fail(codeBadRequest, "this is not a valid HTTP request"))
+	}
+}
+
+// connectionLog takes fasthttp's lines, which are about single connections.
+type connectionLog struct{ log *slog.Logger }
+
+func (l connectionLog) Printf(format string, args ...any) {
+	l.log.Debug("connection", "detail", fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,384 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/apply"
+	"github.com/keystone-cdp/keystone/processor/apply/applytest"
+	"github.com/keystone-cdp/keystone/processor/store/faultproxy"
+)
+
+// faulty is a store behind a proxy that makes faults, and the same log in memory.
+type faulty struct {
+	*Store
+	proxy  *faultproxy.Proxy
+	direct *Store
+	memory *applytest.Store
+	lane   *lane
+	shop   *shop
+}
+
+func newFaulty(t *testing.T, change ...func(*Config)) *faulty {
+	t.Helper()
+	dsn := newDSN(t)
+	proxy, err := faultproxy.Start(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	f := &faulty{Store: newStore(t, proxy.DSN(), change...), direct: newStore(t, dsn), proxy: proxy, shop: newShop(1), memory: applytest.NewStore(nil)}
+	f.shop.tenant = applytest.Lenient
+	for _, s := range []*Store{f.Store, f.direct} {
+		s.now = func() time.Time { return applytest.ProcessedAt }
+	}
+	f.lane = claim(t, f.direct, 0)
+	return f
+}
+
+// next is a batch that memory has applied; the store is to.
+func (f *faulty) next(t *testing.T, n int) *Batch {
+	t.Helper()
+	b := f.lane.batch(f.shop.events(n))
+	if _, err := f.memory.Apply("0", b.Events, applytest.ProcessedAt); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// done checks that everything arrived exactly once: rows, outbox and offset.
+func (f *faulty) done(t *testing.T) {
+	t.Helper()
+	if diff := wantedDiff(f.memory, dumpSQL(t, f.direct)); diff != "" {
+		t.Fatalf("memory (-) and the state store (+) differ:\n%s", diff)
+	}
+	_, next, err := f.direct.Claim(context.Background(), f.lane.claim.Topic, f.lane.claim.Partition, "check")
+	if err != nil || next != f.lane.next {
+		t.Errorf("the offset is %d, not %d: %v", next, f.lane.next, err)
+	}
+	var upTo int64
+	for {
+		left, err := f.direct.Unpublished(context.Background(), f.lane.claim.Topic, f.lane.claim.Partition, upTo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			break
+		}
+		upTo = left[len(left)-1].Offset
+	}
+	if upTo != f.lane.next {
+		t.Errorf("the outbox ends at %d, not at %d", upTo, f.lane.next)
+	}
+}
+
+// The statements of a batch's transaction, by how they begin.
+var statementsOfABatch = []string{
+	"begin", "select next_offset, epoch, last_created_at", "insert into seen_messages", "select i.tenant_id",
+	"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit",
+}
+
+// A transaction that must start again does so, wherever it is told, and counts once.
+func TestRetriesAnywhere(t *testing.T) {
+	f := newFaulty(t)
+	for _, code := range []string{"40001", "40P01"} {
+		for _, statement := range statementsOfABatch {
+			b := f.next(t, 5)
+			f.proxy.Set(faultproxy.Once(1, statement, faultproxy.Fault{Action: faultproxy.Refuse, Code: code}))
+			before := f.proxy.Faults()
+			out, err := f.Apply(t.Context(), b)
+			if err != nil || out.Retries != 1 || out.Applied != 5 || f.proxy.Faults() != before+1 {
+				t.Fatalf("%s at %q: %+v, %v", code, statement, out, err)
+			}
+			f.lane.next = b.NextOffset
+		}
+	}
+	f.done(t)
+}
+
+// A connection that is cut before the commit has done nothing, and says so.
+func TestCutAnywhere(t *testing.T) {
+	f := newFaulty(t)
+	for _, statement := range statementsOfABatch {
+		b := f.next(t, 5)
+		f.proxy.Set(faultproxy.Once(1, statement, faultproxy.Fault{Action: faultproxy.CutBefore}))
+		_, err := f.Apply(t.Context(), b)
+		if err == nil || Classify(err) != Retry {
+			t.Fatalf("cut at %q: %v is %v", statement, err, Classify(err))
+		}
+		if out, err := f.Apply(t.Context(), b); err != nil || out.Applied != 5 || out.Landed {
+			t.Fatalf("after a cut at %q: %+v, %v", statement, out, err)
+		}
+		f.lane.next = b.NextOffset
+	}
+	f.done(t)
+}
+
+// A commit that nobody acknowledged counts once, whether it happened or not (case 58).
+func TestAmbiguousCommit(t *testing.T) {
+	for name, x := range map[string]struct {
+		fault    faultproxy.Fault
+		happened bool
+	}{
+		"said so, happened":     {faultproxy.Ambiguous(true), true},
+		"said so, not happened": {faultproxy.Ambiguous(false), false},
+		"cut after":             {faultproxy.Fault{Action: faultproxy.CutAfter}, true},
+		"cut before":            {faultproxy.Fault{Action: faultproxy.CutBefore}, false},
+		"shut down, not done":   {faultproxy.Fault{Action: faultproxy.Refuse, Code: "57P01"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFaulty(t)
+			b := f.next(t, 20)
+			f.proxy.Set(faultproxy.Once(1, "commit", x.fault))
+			out, err := f.Apply(t.Context(), b)
+			if x.happened != (err == nil) {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			if err != nil {
+				if Classify(err) != Retry {
+					t.Errorf("%v is %v", err, Classify(err))
+				}
+				out, err = f.Apply(t.Context(), b)
+			}
+			if err != nil || out.Applied != 20 || len(out.Records) == 0 {
+				t.Errorf("%+v, %v", out, err)
+			}
+			f.lane.next = b.NextOffset
+			f.done(t)
+		})
+	}
+}
+
+// The store cannot be asked what became of a commit; when it can be, the batch turns out to be there.
+func TestCommitFoundLater(t *testing.T) {
+	f := newFaulty(t, func(c *Config) { c.Recheck = 50 * time.Millisecond })
+	b := f.next(t, 20)
+	f.proxy.Set(func(statement string) faultproxy.Fault {
+		if statement == "commit" {
+			return faultproxy.Fault{Action: faultproxy.CutAfter}
+		}
+		if strings.HasPrefix(statement, "select next_offset, epoch from") {
+			return faultproxy.Fault{Action: faultproxy.CutBefore}
+		}
+		return faultproxy.Fault{}
+	})
+	if _, err := f.Apply(t.Context(), b); !errors.Is(err, errUncertain) || Classify(err) != Retry {
+		t.Fatal(err)
+	}
+	f.proxy.Set(func(string) faultproxy.Fault { return faultproxy.Fault{} })
+	if out, err := f.Apply(t.Context(), b); err != nil || !out.Landed {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	f.lane.next = b.NextOffset
+	f.done(t)
+}
+
+// A zombie's batch is dropped whole (case 59).
+func TestZombie(t *testing.T) {
+	f := newFaulty(t)
+	b := f.next(t, 20)
+	zombie := *b
+	f.lane = claim(t, f.direct, 0) // somebody else
+	if _, err := f.Apply(t.Context(), &zombie); !errors.Is(err, ErrFenced) {
+		t.Fatal(err)
+	}
+	b.Claim = f.lane.claim
+	if _, err := f.Apply(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	f.lane.next = b.NextOffset
+	again := *b
+	again.Events, again.NextOffset = f.shop.events(30), b.NextOffset+10
+	if _, err := f.Apply(t.Context(), &again); !errors.Is(err, ErrFenced) {
+		t.Errorf("a batch that begins before the offset row: %v", err)
+	}
+	f.done(t)
+}
+
+// Somebody claims the partition while a batch is between loading and writing: one of them waits, and
+// what is written and where the new owner begins fit together.
+func TestClaimDuringABatch(t *testing.T) {
+	f := newFaulty(t)
+	b := f.next(t, 20)
+	claimed := make(chan int64, 1)
+	var begin sync.Once
+	f.proxy.Set(func(statement string) faultproxy.Fault {
+		if statement[:6] == "insert" {
+			begin.Do(func() {
+				go func() {
+					_, next, err := f.direct.Claim(context.Background(), f.lane.claim.Topic, 0, "other")
+					if err != nil {
+						next = -1
+					}
+					claimed <- next
+				}()
+			})
+		}
+		return faultproxy.Fault{}
+	})
+	_, err := f.Apply(t.Context(), b)
+	next := <-claimed
+	switch {
+	case err == nil && next == b.NextOffset:
+		f.lane.next = next
+		f.done(t)
+	case errors.Is(err, ErrFenced) && next == b.Offset:
+		if n := len(dumpSQL(t, f.direct).Profiles); n != 0 {
+			t.Errorf("a fenced batch left %d profiles", n)
+		}
+	default:
+		t.Errorf("the batch: %v; the claim: %d", err, next)
+	}
+}
+
+// The store is away for a while (case 60): nothing partial, and the same batch goes through later.
+func TestStoreDown(t *testing.T) {
+	f := newFaulty(t)
+	b := f.next(t, 20)
+	f.proxy.Down()
+	for range 3 {
+		if _, err := f.Apply(t.Context(), b); Classify(err) != Retry {
+			t.Fatalf("%v is %v", err, Classify(err))
+		}
+	}
+	f.proxy.Up()
+	if _, err := f.Apply(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	f.lane.next = b.NextOffset
+	f.done(t)
+}
+
+// Everything goes wrong all the time, and every event counts once.
+func TestChaos(t *testing.T) {
+	f := newFaulty(t)
+	var mu sync.Mutex
+	rng := rand.New(rand.NewPCG(7, 7))
+	f.proxy.Set(func(statement string) faultproxy.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if rng.IntN(40) > 0 || statement == "rollback" {
+			return faultproxy.Fault{}
+		}
+		faults := []faultproxy.Fault{faultproxy.Retry(), faultproxy.Retry(), {Action: faultproxy.CutBefore}}
+		if statement == "commit" {
+			faults = append(faults, faultproxy.Ambiguous(true), faultproxy.Ambiguous(false), faultproxy.Fault{Action: faultproxy.CutAfter})
+		}
+		return faults[rng.IntN(len(faults))]
+	})
+	for range 150 {
+		b := f.next(t, 1+rng.IntN(10))
+		for attempt := 0; ; attempt++ {
+			_, err := f.Apply(t.Context(), b)
+			if err == nil {
+				break
+			}
+			if Classify(err) != Retry || attempt > 100 {
+				t.Fatal(err)
+			}
+		}
+		f.lane.next = b.NextOffset
+	}
+	if f.proxy.Faults() < 20 {
+		t.Errorf("only %d faults", f.proxy.Faults())
+	}
+	f.done(t)
+}
+
+// Two partitions that name the same people at the same time (cases 2, 28): conflicts are retried, and
+// what comes out is what some order of the batches gives.
+func TestConcurrentPartitions(t *testing.T) {
+	s := newStore(t, newDSN(t), func(c *Config) { c.Concurrency, c.Attempts = 4, 1000 })
+	settings := event.DefaultSettings()
+	const workers, batches, size = 3, 12, 10
+	var wg sync.WaitGroup
+	errs := make([]error, workers)
+	for w := range workers {
+		l := claim(t, s, int32(w))
+		sh := newShop(3) // the same people for all
+		sh.rng = rand.New(rand.NewPCG(uint64(w), 3))
+		wg.Go(func() {
+			for range batches {
+				events := sh.events(size)
+				for i := range events {
+					events[i].MessageID += "-" + string(rune('a'+w))
+				}
+				b := l.batch(events)
+				b.Settings = map[uuid.UUID]*event.Settings{sh.tenant: &settings}
+				if _, err := s.Apply(context.Background(), b); err != nil {
+					errs[w] = err
+					return
+				}
+				l.next = b.NextOffset
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	got := dumpSQL(t, s)
+	var counted int64
+	for _, p := range got.Profiles {
+		counted += p.EventCount
+		if w, tomb := got.Profiles[p.MergedInto]; p.MergedInto != uuid.Nil && (!tomb || w.MergedInto != uuid.Nil) {
+			t.Errorf("tombstone %s points at no live profile", p.ID)
+		}
+	}
+	for _, i := range got.Identifiers {
+		if p, ok := got.Profiles[i.ProfileID]; !ok || p.MergedInto != uuid.Nil {
+			t.Errorf("identifier %s has no live owner", i.Node)
+		}
+	}
+	if counted != workers*batches*size {
+		t.Errorf("%d events counted, not %d", counted, workers*batches*size)
+	}
+}
+
+// A batch that meets others every time is given up, for a smaller one to be tried.
+func TestContended(t *testing.T) {
+	f := newFaulty(t, func(c *Config) { c.Attempts = 3 })
+	b := f.next(t, 5)
+	f.proxy.Set(func(statement string) faultproxy.Fault {
+		if statement == "commit" {
+			return faultproxy.Retry()
+		}
+		return faultproxy.Fault{}
+	})
+	_, err := f.Apply(t.Context(), b)
+	if !Contended(err) || Classify(err) != Retry || f.proxy.Faults() != 3 {
+		t.Errorf("%v: contended %v, %v, %d attempts", err, Contended(err), Classify(err), f.proxy.Faults())
+	}
+}
+
+// What cannot be stored is poison, and leaves nothing (case 61).
+func TestPoison(t *testing.T) {
+	f := newFaulty(t)
+	for name, spoil := range map[string]func(*apply.Event){
+		"text that is not UTF-8":     func(e *apply.Event) { e.IDs.Anonymous[0] = applytest.ID(e.Tenant, event.KindAnonymous, "\xff") },
+		"NUL":                        func(e *apply.Event) { e.IDs.Anonymous[0] = applytest.ID(e.Tenant, event.KindAnonymous, "\x00") },
+		"an event that breaks a law": func(e *apply.Event) { e.IDs = event.Identifiers{} },
+	} {
+		b := f.lane.batch(f.shop.events(5))
+		spoil(&b.Events[3])
+		_, err := f.Apply(t.Context(), b)
+		if err == nil || Classify(err) != Poison {
+			t.Errorf("%s: %v is %v", name, err, Classify(err))
+		}
+		var bug *PanicError
+		if errors.As(err, &bug) && len(bug.Stack) == 0 {
+			t.Error("a panic without a stack")
+		}
+	}
+	if n := len(dumpSQL(t, f.direct).Profiles); n != 0 {
+		t.Errorf("%d profiles were left", n)
+	}
+}
