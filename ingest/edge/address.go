@@ -1,0 +1,44 @@
+package edge
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+
+	"github.com/valyala/fasthttp"
+)
+
+// clientAddress is who sent the request: the connection's other end, or, if that is a trusted proxy,
+// the last address in X-Forwarded-For that is none. The zero Addr: nobody knows.
+func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) netip.Addr {
+	tcp, ok := ctx.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	addr := tcp.AddrPort().Addr().Unmap()
+	if !s.trusted(addr) {
+		return addr
+	}
+	hops := ctx.Request.Header.Peek(fasthttp.HeaderXForwardedFor)
+	for len(hops) > 0 {
+		i := bytes.LastIndexByte(hops, ',')
+		hop, err := netip.ParseAddr(string(bytes.TrimSpace(hops[i+1:])))
+		if err != nil {
+			return addr // what stands left of it is anybody's invention
+		}
+		if addr = hop.Unmap().WithZone(""); !s.trusted(addr) {
+			return addr
+		}
+		hops = hops[:max(i, 0)]
+	}
+	return addr
+}
+
+func (s *Server) trusted(a netip.Addr) bool {
+	for _, p := range s.cfg.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

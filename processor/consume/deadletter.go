@@ -1,0 +1,95 @@
+package consume
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/outbox"
+	"github.com/keystone-cdp/keystone/processor/store"
+)
+
+// The reasons for giving a record up: a closed set.
+const (
+	ReasonBadRecord     = "bad_record"     // its headers say nothing usable
+	ReasonInvalidEvent  = "invalid_event"  // its value is no event
+	ReasonNoIdentifier  = "no_identifier"  // it names nobody
+	ReasonUnknownTenant = "unknown_tenant" //
+	ReasonNotApplied    = "not_applied"    // the fold or the state store refuses it, alone and every time
+)
+
+// Headers that a record of keystone.dlq has beside its original ones. HeaderAttempts has a line for
+// every time it was given up: to replay a record, produce it to HeaderTopic with its key, its value,
+// its original headers and HeaderAttempts.
+const (
+	HeaderReason       = "dlq_reason"
+	HeaderError        = "dlq_error" // never quotes the event
+	HeaderTopic        = "dlq_topic"
+	HeaderPartition    = "dlq_partition" // decimal
+	HeaderOffset       = "dlq_offset"    // decimal
+	HeaderAttempts     = "dlq_attempts"
+	HeaderValueOmitted = "dlq_value_omitted" // bytes: the value was too large; the log has it at HeaderOffset
+)
+
+// MaxAttemptsBytes bounds HeaderAttempts; the oldest lines go.
+const MaxAttemptsBytes = 4 << 10
+
+// deadLetter is a record given up. attempts are earlier failures, before err.
+func deadLetter(r *kgo.Record, meta *event.Meta, reason string, err error) *store.DeadLetter {
+	detail := storable(describe(err))
+	return &store.DeadLetter{
+		Tenant: meta.Tenant,
+		Offset: r.Offset,
+		JobID:  storable(meta.JobID),
+		Reason: reason,
+		Detail: detail,
+		Record: deadRecord(r, reason, detail),
+	}
+}
+
+func deadRecord(r *kgo.Record, reason, detail string) outbox.Record {
+	headers := make([]kgo.RecordHeader, 0, len(r.Headers)+7)
+	attempts := time.Now().UTC().Format(time.RFC3339) + " " + reason + ": " + detail + "\n"
+	size := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		if h.Key == HeaderAttempts {
+			attempts = string(h.Value) + attempts
+		} else if !strings.HasPrefix(h.Key, "dlq_") {
+			headers = append(headers, h)
+			size += len(h.Key) + len(h.Value)
+		}
+	}
+	if cut := len(attempts) - MaxAttemptsBytes; cut > 0 {
+		attempts = attempts[cut:]
+	}
+	add := func(key, value string) {
+		headers = append(headers, kgo.RecordHeader{Key: key, Value: []byte(value)})
+	}
+	add(HeaderReason, reason)
+	add(HeaderError, detail)
+	add(HeaderTopic, r.Topic)
+	add(HeaderPartition, strconv.Itoa(int(r.Partition)))
+	add(HeaderOffset, strconv.FormatInt(r.Offset, 10))
+	add(HeaderAttempts, attempts)
+	value := r.Value
+	if size > outbox.MaxRecordBytes {
+		value = nil
+		add(HeaderValueOmitted, strconv.Itoa(len(r.Value)))
+	}
+	return outbox.Record{Topic: event.TopicDLQ, Key: r.Key, Value: value, Headers: headers}
+}
+
+// describe says what went wrong without quoting anything: a server's message may hold the value it
+// refuses.
+func describe(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return "the state store refuses it: SQLSTATE " + pg.Code
+	}
+	return err.Error()
+}
