@@ -31,7 +31,7 @@ build: ## Build ./bin/keystone and the launcher of the embedded ClickHouse
 
 .PHONY: run
 run: setup build ## Start the whole pipeline on embedded engines
-	./bin/keystone dev --data-dir $(DATA_DIR) --listen $(LISTEN) --admin-listen $(ADMIN)
+	./bin/keystone dev --log-level warn --data-dir $(DATA_DIR) --listen $(LISTEN) --admin-listen $(ADMIN)
 
 .PHONY: demo
 demo: build ## Replay a shop's traffic through a running `make run` and show what came out

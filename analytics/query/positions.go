@@ -17,14 +17,19 @@ type Position struct {
 
 // The saved positions lag behind the tables by a second; events say better, as far as they reach.
 const positions = `
-WITH saved AS (SELECT topic, partition, next_offset FROM sink_positions FINAL)
+WITH saved AS (SELECT topic, partition, next_offset, log_since FROM sink_positions FINAL)
 SELECT topic, partition, max(next) FROM
 (
 	SELECT topic, partition, next_offset AS next FROM saved
 	UNION ALL
-	SELECT topic, partition, max(offset) + 1 AS next FROM events
-	WHERE offset >= (SELECT min(next_offset) FROM saved WHERE topic != 'keystone.changes')
-	GROUP BY topic, partition
+	SELECT e.topic, e.partition, max(e.offset) + 1 AS next
+	FROM (
+		SELECT topic, partition, offset, loaded_at FROM events
+		WHERE offset >= (SELECT min(next_offset) FROM saved WHERE topic != 'keystone.changes')
+	) AS e
+	JOIN saved ON saved.topic = e.topic AND saved.partition = e.partition
+	WHERE e.offset >= saved.next_offset AND e.loaded_at >= saved.log_since
+	GROUP BY e.topic, e.partition
 )
 GROUP BY topic, partition ORDER BY topic, partition`
 

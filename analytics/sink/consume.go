@@ -136,7 +136,9 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 		// new, and those that are not are found by their message ids.
 		s.log.ErrorContext(ctx, "the log ends before the position in clickhouse, will read it from its start",
 			"topic", at.topic, "partition", at.partition, "position", from.next, "end", end)
-		from = start{}
+		if from, err = s.anotherLog(ctx, at); err != nil {
+			return nil, err
+		}
 	}
 	if at.topic != event.TopicChanges {
 		err := s.insert.retry(ctx, tableEvents, func(ctx context.Context) error {
@@ -148,11 +150,21 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 	}
 	l := &lane{
 		tp: at, cfg: &s.cfg, work: s.work(at, from), budget: s.budget, pace: s.pace, now: s.now,
-		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), next: from.next,
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		next: from.next, logSince: from.logSince,
 	}
 	l.position.Store(&from.position)
 	l.end.Store(ends[at])
 	return l, nil
+}
+
+// anotherLog notes down that a partition's log is not the one the tables know.
+func (s *Sink) anotherLog(ctx context.Context, at tp) (start, error) {
+	now := s.now()
+	from := start{position: position{logSince: now, at: now}}
+	return from, s.insert.retry(ctx, tablePositions, func(ctx context.Context) error {
+		return savePositions(ctx, s.conn, map[tp]position{at: from.position})
+	})
 }
 
 func (s *Sink) work(at tp, from start) work {

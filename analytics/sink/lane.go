@@ -50,11 +50,12 @@ type lane struct {
 	end      atomic.Int64             // of the partition in the log
 
 	// The goroutine's own.
-	batch   span  // of the records taken since the last flush; its last offset is next-1
-	next    int64 // the offset after the last record taken
-	bytes   int   // of the batch's records; 0 is no batch
-	began   time.Time
-	flushed time.Time
+	logSince time.Time // see position
+	batch    span      // of the records taken since the last flush; its last offset is next-1
+	next     int64     // the offset after the last record taken
+	bytes    int       // of the batch's records; 0 is no batch
+	began    time.Time
+	flushed  time.Time
 }
 
 // push hands over fetched records. Called by the reader of the log only.
@@ -210,7 +211,7 @@ func (l *lane) flush(ctx context.Context) error {
 		return err
 	}
 	l.flushed = l.now()
-	l.position.Store(&position{next: l.next, marks: l.work.marks(), at: l.flushed})
+	l.position.Store(&position{next: l.next, marks: l.work.marks(), logSince: l.logSince, at: l.flushed})
 	l.budget.give(l.bytes)
 	l.bytes = 0
 	return nil

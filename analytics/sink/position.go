@@ -28,9 +28,10 @@ const (
 // of each source up to there; both are of one moment, so a restart from an older position does again
 // exactly what was done after it.
 type position struct {
-	next  int64
-	marks marks
-	at    time.Time
+	next     int64
+	marks    marks
+	logSince time.Time // rows loaded before are of another log; zero where there was none
+	at       time.Time
 }
 
 // marks are, by source ("topic/partition"), the highest offset and sequence taken.
@@ -39,7 +40,7 @@ type marks map[string][2]int64
 // savePositions writes positions, as one row each.
 func savePositions(ctx context.Context, conn driver.Conn, positions map[tp]position) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
-	batch, err := conn.PrepareBatch(ctx, "INSERT INTO "+tablePositions+" (topic, partition, next_offset, marks, updated_at)")
+	batch, err := conn.PrepareBatch(ctx, "INSERT INTO "+tablePositions+" (topic, partition, next_offset, marks, log_since, updated_at)")
 	if err != nil {
 		return fmt.Errorf("save positions: %w", err)
 	}
@@ -53,7 +54,7 @@ func savePositions(ctx context.Context, conn driver.Conn, positions map[tp]posit
 		if err != nil {
 			return fmt.Errorf("save position of %s: %w", at, err)
 		}
-		if err := batch.Append(at.topic, at.partition, p.next, string(text), p.at); err != nil {
+		if err := batch.Append(at.topic, at.partition, p.next, string(text), columnTime(p.logSince), p.at); err != nil {
 			return fmt.Errorf("save position of %s: %w", at, err)
 		}
 	}
@@ -66,7 +67,7 @@ func savePositions(ctx context.Context, conn driver.Conn, positions map[tp]posit
 // readPosition answers the saved position of a partition; zero where there is none.
 func readPosition(ctx context.Context, conn driver.Conn, at tp) (position, error) {
 	rows, err := conn.Query(ctx, `
-SELECT next_offset, marks, updated_at FROM sink_positions FINAL WHERE topic = $1 AND partition = $2`, at.topic, at.partition)
+SELECT next_offset, marks, log_since, updated_at FROM sink_positions FINAL WHERE topic = $1 AND partition = $2`, at.topic, at.partition)
 	if err != nil {
 		return position{}, fmt.Errorf("read position of %s: %w", at, err)
 	}
@@ -74,7 +75,7 @@ SELECT next_offset, marks, updated_at FROM sink_positions FINAL WHERE topic = $1
 	var p position
 	for rows.Next() {
 		var text string
-		if err := rows.Scan(&p.next, &text, &p.at); err != nil {
+		if err := rows.Scan(&p.next, &text, &p.logSince, &p.at); err != nil {
 			return position{}, fmt.Errorf("read position of %s: %w", at, err)
 		}
 		if err := json.Unmarshal([]byte(text), &p.marks); err != nil {
@@ -87,15 +88,16 @@ SELECT next_offset, marks, updated_at FROM sink_positions FINAL WHERE topic = $1
 	return p, nil
 }
 
-// tableEnd is the offset after the last row a table has of a partition, looking from an offset on;
-// that offset where it has none. Inserts of a partition are whole and in order, so every row before
-// the answer is there.
-func tableEnd(ctx context.Context, conn driver.Conn, table string, at tp, from int64) (int64, error) {
+// tableEnd is the offset after the last row a table has of a partition, looking from a position on;
+// that position's offset where it has none. Inserts of a partition are whole and in order, so every
+// row before the answer is there.
+func tableEnd(ctx context.Context, conn driver.Conn, table string, at tp, from position) (int64, error) {
 	var end int64
 	// The table's name is one of ours.
 	err := conn.QueryRow(ctx, `
-SELECT if(count() = 0, $3, max(offset) + 1) FROM `+table+` WHERE topic = $1 AND partition = $2 AND offset >= $3`,
-		at.topic, at.partition, from).Scan(&end)
+SELECT if(count() = 0, $3, max(offset) + 1) FROM `+table+`
+WHERE topic = $1 AND partition = $2 AND offset >= $3 AND loaded_at >= fromUnixTimestamp64Milli($4, 'UTC')`,
+		at.topic, at.partition, from.next, columnTime(from.logSince).UnixMilli()).Scan(&end)
 	if err != nil {
 		return 0, fmt.Errorf("read end of %s in %s: %w", at, table, err)
 	}
@@ -119,15 +121,15 @@ func readStart(ctx context.Context, conn driver.Conn, at tp) (s start, err error
 		return s, err
 	}
 	if at.topic != event.TopicChanges {
-		s.next, err = tableEnd(ctx, conn, tableEvents, at, s.next)
+		s.next, err = tableEnd(ctx, conn, tableEvents, at, s.position)
 		return s, err
 	}
 	// One record of changes goes to several tables, one after the other: all from the position on is
 	// done again, but for the rows that would then be there twice.
-	if s.merges, err = tableEnd(ctx, conn, tableProfileMerges, at, s.next); err != nil {
+	if s.merges, err = tableEnd(ctx, conn, tableProfileMerges, at, s.position); err != nil {
 		return s, err
 	}
-	s.lineage, err = tableEnd(ctx, conn, tableAttributeChanges, at, s.next)
+	s.lineage, err = tableEnd(ctx, conn, tableAttributeChanges, at, s.position)
 	return s, err
 }
 

@@ -13,15 +13,18 @@ import (
 // rememberBlock is how many hashes are added under one hold of the lock.
 const rememberBlock = 10_000
 
+// clockSkew is by how much the clock of another sink may be ahead of ours.
+const clockSkew = 24 * time.Hour
+
 // Hours of a partition, the newest first, to see how far back memory allows to go.
 const hoursOf = `
 SELECT toStartOfHour(loaded_at) AS hour, count() FROM events
-WHERE topic = $1 AND partition = $2 AND loaded_at >= $3
+WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC')
 GROUP BY hour ORDER BY hour DESC`
 
 const hashesOf = `
 SELECT xxHash64(concat(toString(tenant_id), message_id)) FROM events
-WHERE topic = $1 AND partition = $2 AND loaded_at >= $3 AND loaded_at < $4 AND message_id != ''`
+WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC') AND loaded_at < fromUnixTimestamp64Milli($4, 'UTC') AND message_id != ''`
 
 // rememberTable brings back the messages of a partition that are in the table, the window's at most
 // and limit at most, the newest first in line.
@@ -31,8 +34,13 @@ func rememberTable(ctx context.Context, conn driver.Conn, m *messages, at tp, no
 		return err
 	}
 	// In as many steps as there are generations, so that what is older is forgotten earlier.
-	for step := max(now.Sub(from)/seen.Generations, time.Second); !from.After(now); from = from.Add(step) {
-		if err := rememberSpan(ctx, conn, m, at, from, from.Add(step)); err != nil {
+	step := max(now.Sub(from)/seen.Generations, time.Second)
+	for ; !from.After(now); from = from.Add(step) {
+		to := from.Add(step)
+		if to.After(now) {
+			to = now.Add(clockSkew)
+		}
+		if err := rememberSpan(ctx, conn, m, at, from, to); err != nil {
 			return err
 		}
 	}
@@ -43,7 +51,7 @@ func rememberTable(ctx context.Context, conn driver.Conn, m *messages, at tp, no
 // since. Without any messages it is after now.
 func reach(ctx context.Context, conn driver.Conn, at tp, since time.Time, limit int) (time.Time, error) {
 	from := time.Unix(1<<40, 0)
-	rows, err := conn.Query(ctx, hoursOf, at.topic, at.partition, since)
+	rows, err := conn.Query(ctx, hoursOf, at.topic, at.partition, since.UnixMilli())
 	if err != nil {
 		return from, fmt.Errorf("count messages of %s: %w", at, err)
 	}
@@ -63,7 +71,7 @@ func reach(ctx context.Context, conn driver.Conn, at tp, since time.Time, limit 
 }
 
 func rememberSpan(ctx context.Context, conn driver.Conn, m *messages, at tp, from, to time.Time) error {
-	rows, err := conn.Query(ctx, hashesOf, at.topic, at.partition, from, to)
+	rows, err := conn.Query(ctx, hashesOf, at.topic, at.partition, from.UnixMilli(), to.UnixMilli())
 	if err != nil {
 		return fmt.Errorf("read messages of %s: %w", at, err)
 	}

@@ -60,17 +60,25 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	r := &rig{t: t, conn: conn, dsn: db.NativeDSN, brokers: enginetest.Broker(t,
+	r := &rig{t: t, conn: conn, dsn: db.NativeDSN}
+	r.newLog()
+	return r
+}
+
+// newLog is an empty log and a producer into it.
+func (r *rig) newLog() {
+	r.t.Helper()
+	r.brokers = enginetest.Broker(r.t,
 		enginetest.Topic{Name: event.TopicEvents, Partitions: 2},
 		enginetest.Topic{Name: event.TopicBackfill, Partitions: 1},
-		enginetest.Topic{Name: event.TopicChanges, Partitions: 1})}
+		enginetest.Topic{Name: event.TopicChanges, Partitions: 1})
+	var err error
 	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	t.Cleanup(r.producer.Close)
-	return r
+	r.t.Cleanup(r.producer.Close)
 }
 
 // config is quick to write and to notice.
@@ -234,8 +242,10 @@ func (r *rig) eventually(what string, ok func() bool) {
 	}
 }
 
-// noLeak checks that nothing of the sink is left running.
+// noLeak checks that nothing of the test is left running. Call it first: it looks last.
 func noLeak(t *testing.T) {
+	t.Helper()
+	enginetest.ClickHouse(t) // the shared server runs on
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -229,4 +230,54 @@ func TestRebalance(t *testing.T) {
 	r.reach(event.TopicEvents, 0, 2*n)
 	r.reach(event.TopicEvents, 1, 2*n)
 	r.want(fmt.Sprintf("%d|%d|%d", 4*n, 4*n, 2*n), "SELECT count(), uniqExact(message_id), max(offset) + 1 FROM events")
+}
+
+// A log that was made anew under tables that know the old one is read from its start; what the old
+// one had at the same offsets hides nothing.
+func TestAnotherLog(t *testing.T) {
+	r := newRig(t)
+	s := r.start()
+	for i := range 5 {
+		r.produce(record(event.TopicEvents, 0, page(fmt.Sprint("old", i), "d")), change(changeOf(i), "0", 100+i, 0))
+	}
+	r.reach(event.TopicEvents, 0, 5)
+	r.reach(event.TopicChanges, 0, 5)
+	r.stop(s)
+
+	r.newLog()
+	r.produce(record(event.TopicEvents, 0, page("new", "d")), record(event.TopicEvents, 0, page("old0", "d")), change(changeOf(9), "0", 1, 0))
+	s = r.start()
+	r.eventually("the new log's events", func() bool { return r.count() == 6 })
+	r.eventually("the new log's changes", func() bool { return r.ask("SELECT count() FROM profile_merges") == "6" })
+	r.stop(s)
+	r.want("new|0", "SELECT message_id, offset FROM events WHERE message_id NOT LIKE 'old%'")
+	r.want("1", "SELECT count() FROM events WHERE message_id = 'old0'")
+
+	r.start() // knows the new log from the old one
+	r.produce(change(changeOf(10), "0", 2, 0), record(event.TopicEvents, 0, page("newer", "d")))
+	r.reach(event.TopicEvents, 0, 3)
+	r.reach(event.TopicChanges, 0, 2)
+	r.want("7|1", "SELECT count(), countIf(partition = 0 AND offset = 2 AND message_id = 'newer') FROM events")
+	r.want("7", "SELECT count() FROM profile_merges")
+}
+
+// Where to go on is read only when nobody is still writing.
+func TestStartWaitsForRunningInserts(t *testing.T) {
+	r := newRig(t)
+	at := tp{event.TopicEvents, 0}
+	running := make(chan error)
+	ctx := clickhouse.Context(t.Context(), clickhouse.WithQueryID(queryPrefix(at)+"0-1/events"))
+	go func() {
+		running <- r.conn.Exec(ctx, "INSERT INTO events (tenant_id, message_id, topic, partition, offset) SELECT toUUID('"+tenant.String()+"'), 'late', 'keystone.events', 0, 41 + sleep(1)")
+	}()
+	r.eventually("the other's insert", func() bool {
+		return r.ask("SELECT count() FROM system.processes WHERE startsWith(query_id, $1)", queryPrefix(at)) == "1"
+	})
+	from, err := readStart(t.Context(), r.conn, at)
+	if err != nil || from.next != 42 {
+		t.Errorf("start at %d, %v; want 42", from.next, err)
+	}
+	if err := <-running; err != nil {
+		t.Error(err)
+	}
 }

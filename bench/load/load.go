@@ -124,15 +124,15 @@ func (r *runner) dispatch(ctx context.Context, src Source) int64 {
 		taken++
 		r.pace(ctx, j, taken)
 		if j.events == r.cfg.BatchEvents {
-			r.queues[i] <- j
 			sent += int64(j.events)
 			open[i] = nil
+			r.queues[i] <- j
 		}
 	}
 	for i, j := range open {
 		if j != nil && ctx.Err() == nil {
-			r.queues[i] <- j
 			sent += int64(j.events)
+			r.queues[i] <- j
 		}
 	}
 	return sent

@@ -104,7 +104,7 @@ func TestBatchesAreLinesAndCountsAreTheServers(t *testing.T) {
 		for scan := bufio.NewScanner(r.Body); scan.Scan(); accepted++ {
 			seen.write(scan.Text())
 			if strings.Contains(scan.Text(), `"n":5}`) {
-				rejected = append(rejected, `{"index":0,"code":"invalid_event"}`)
+				rejected = append(rejected, fmt.Sprintf(`{"index":%d,"code":"invalid_event"}`, accepted+len(rejected)))
 				accepted--
 			}
 		}
@@ -140,6 +140,32 @@ func TestRefusalsAreCountedAndNotRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	if report.Rejected != 50 || report.Requests != 50 || report.Codes["invalid_event"] != 50 {
+		t.Errorf("%s", report)
+	}
+}
+
+// What a batch's answer calls unavailable was not taken: it comes again, alone.
+func TestUnavailableItemsOfABatchAreSentAgain(t *testing.T) {
+	var bodies []string
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		bodies = append(bodies, body(r))
+		w.WriteHeader(http.StatusAccepted)
+		if len(bodies) == 1 {
+			_, _ = io.WriteString(w, `{"accepted":2,"rejected":[{"index":1,"code":"invalid_event"},{"index":2,"code":"unavailable"},{"index":4,"code":"unavailable"}]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"accepted":2,"rejected":[]}`)
+	})
+	cfg := config(s.URL)
+	cfg.Path, cfg.BatchEvents, cfg.RetryFor = PathBatch, 5, time.Minute
+	report, err := Run(t.Context(), cfg, lines(5, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bodies) != 2 || bodies[1] != `{"lane":0,"n":2}`+"\n"+`{"lane":0,"n":4}` {
+		t.Errorf("sent %q", bodies)
+	}
+	if report.Acknowledged != 4 || report.Rejected != 1 || report.Failed != 0 || report.Retries != 1 {
 		t.Errorf("%s", report)
 	}
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"net/http"
@@ -48,15 +49,16 @@ func (w *worker) run(ctx context.Context) {
 		if w.r.cfg.Rate == 0 {
 			j.due = time.Now()
 		}
+		events := j.events
 		w.deliver(ctx, j)
 		if w.r.cfg.OnDone != nil {
-			w.r.cfg.OnDone(j.events)
+			w.r.cfg.OnDone(events)
 		}
 		w.r.free <- j
 	}
 }
 
-// deliver sends a job until its fate is known.
+// deliver sends a job until the fate of all its events is known.
 func (w *worker) deliver(ctx context.Context, j *job) {
 	giveUp := time.Now().Add(w.r.cfg.RetryFor)
 	pause := firstPause
@@ -71,8 +73,9 @@ func (w *worker) deliver(ctx context.Context, j *job) {
 		switch {
 		case err == nil && status < 300:
 			w.latency.Record(time.Since(j.due))
-			w.taken(j)
-			return
+			if w.taken(j); j.events == 0 {
+				return
+			}
 		case err == nil && !mayRetry(status):
 			w.rejected += int64(j.events)
 			w.codes[errorCode(w.conn.resp.Body())]++
@@ -91,30 +94,62 @@ func (w *worker) deliver(ctx context.Context, j *job) {
 	w.failed += int64(j.events)
 }
 
-// taken counts the events of an acknowledged request: of a batch, those that the answer names.
+// taken counts the events of an acknowledged request and leaves in j those that were not taken and
+// may be sent again. Of a batch, the answer names what was refused.
 func (w *worker) taken(j *job) {
 	if w.r.cfg.Path != PathBatch {
 		w.acknowledged += int64(j.events)
+		j.events = 0
 		return
 	}
 	var answer struct {
-		Accepted int64 `json:"accepted"`
+		Accepted int `json:"accepted"`
 		Rejected []struct {
-			Code string `json:"code"`
+			Index int    `json:"index"`
+			Code  string `json:"code"`
 		} `json:"rejected"`
 	}
-	if err := json.Unmarshal(w.conn.resp.Body(), &answer); err != nil {
-		w.codes["unreadable_answer"]++
+	if err := json.Unmarshal(w.conn.resp.Body(), &answer); err != nil || answer.Accepted+len(answer.Rejected) != j.events {
+		w.codes[unreadable]++
 		w.failed += int64(j.events)
+		j.events = 0
 		return
 	}
-	w.acknowledged += answer.Accepted
-	w.rejected += int64(len(answer.Rejected))
-	w.failed += int64(j.events) - answer.Accepted - int64(len(answer.Rejected)) // unaccounted for: none, if all is well
+	w.acknowledged += int64(answer.Accepted)
+	var again []int
 	for _, r := range answer.Rejected {
 		w.codes[r.Code]++
+		if r.Code == unavailable {
+			again = append(again, r.Index)
+		} else {
+			w.rejected++
+		}
+	}
+	j.keep(again)
+}
+
+// keep leaves only the events with these indices, which ascend.
+func (j *job) keep(indices []int) {
+	body := j.body
+	j.body, j.events = j.body[:0], 0
+	for i := 0; len(indices) > 0; i++ {
+		line, rest, _ := bytes.Cut(body, []byte{'\n'})
+		if i == indices[0] {
+			if j.events > 0 {
+				j.body = append(j.body, '\n')
+			}
+			j.body = append(j.body, line...)
+			j.events++
+			indices = indices[1:]
+		}
+		body = rest
 	}
 }
+
+const (
+	unavailable = "unavailable"       // the code of an event that was not taken and may be later
+	unreadable  = "unreadable_answer" // our own, for an answer that says nothing of use
+)
 
 // mayRetry tells the statuses after which nothing was taken, and later something may be.
 func mayRetry(status int) bool {
@@ -128,7 +163,7 @@ func errorCode(body []byte) string {
 		} `json:"error"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Error.Code == "" {
-		return "unreadable_answer"
+		return unreadable
 	}
 	return answer.Error.Code
 }

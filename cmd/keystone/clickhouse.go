@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/keystone-cdp/keystone/internal/embedded"
+	"github.com/keystone-cdp/keystone/internal/service"
 )
 
 type clickhouseCmd struct {
@@ -185,4 +188,36 @@ func splitSQL(script string) []string {
 	}
 	cut(len(script))
 	return out
+}
+
+type clickhouseServeCmd struct {
+	DataDir string `help:"The server's data are in the folder clickhouse within it." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`
+	engineFlags
+}
+
+// Run runs the engine until the end is asked for.
+func (c *clickhouseServeCmd) Run(a *app) (err error) {
+	if err := os.MkdirAll(c.DataDir, 0o711); err != nil {
+		return err
+	}
+	dir, err := embedded.EnginesDir(c.EnginesDir)
+	if err != nil {
+		return err
+	}
+	server, err := newClickHouse(c.engineFlags, dir, c.DataDir, a.log)
+	if err != nil {
+		return err
+	}
+	group := service.NewGroup(a.log)
+	defer func() { err = errors.Join(err, group.Stop()) }()
+	if err := group.Start(a.ctx, "ClickHouse", server, engineStopTimeout); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "ClickHouse is up. Ctrl-C stops it.\n\n  HTTP    %s\n  native  %s\n", server.HTTPDSN(), server.NativeDSN())
+	select {
+	case <-a.ctx.Done():
+		return nil
+	case err := <-server.Failed():
+		return fmt.Errorf("ClickHouse ended: %w", err)
+	}
 }

@@ -45,6 +45,7 @@ type app struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+	role   string // the last word of the command: what `config print edge` is about
 }
 
 func main() {
@@ -86,5 +87,5 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	return command.Run(&app{ctx: ctx, log: log, stdin: stdin, stdout: stdout, stderr: stderr})
+	return command.Run(&app{ctx: ctx, log: log, stdin: stdin, stdout: stdout, stderr: stderr, role: command.Selected().Name})
 }

@@ -19,17 +19,19 @@ func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) netip.Addr {
 	if !s.trusted(addr) {
 		return addr
 	}
-	hops := ctx.Request.Header.Peek(fasthttp.HeaderXForwardedFor)
-	for len(hops) > 0 {
-		i := bytes.LastIndexByte(hops, ',')
-		hop, err := netip.ParseAddr(string(bytes.TrimSpace(hops[i+1:])))
-		if err != nil {
-			return addr // what stands left of it is anybody's invention
+	lines := ctx.Request.Header.PeekAll(fasthttp.HeaderXForwardedFor)
+	for i := len(lines) - 1; i >= 0; i-- {
+		for hops := lines[i]; len(hops) > 0; {
+			comma := bytes.LastIndexByte(hops, ',')
+			hop, err := netip.ParseAddr(string(bytes.TrimSpace(hops[comma+1:])))
+			if err != nil {
+				return addr // what stands left of it is anybody's invention
+			}
+			if addr = hop.Unmap().WithZone(""); !s.trusted(addr) {
+				return addr
+			}
+			hops = hops[:max(comma, 0)]
 		}
-		if addr = hop.Unmap().WithZone(""); !s.trusted(addr) {
-			return addr
-		}
-		hops = hops[:max(i, 0)]
 	}
 	return addr
 }

@@ -22,9 +22,10 @@ const (
 // 503, and yet possibly on their way into the log. When the same event of the same tenant comes
 // again, without an id again, it gets the same id, and so it counts once.
 type doubt struct {
-	some atomic.Bool // the hot path looks no further while there is none
-	mu   sync.Mutex
-	ids  map[[32]byte]doubtful
+	some  atomic.Bool // the hot path looks no further while there is none
+	mu    sync.Mutex
+	ids   map[[32]byte]doubtful
+	swept time.Time
 }
 
 type doubtful struct {
@@ -46,9 +47,7 @@ func (d *doubt) remember(tenant uuid.UUID, records []*kgo.Record, now time.Time)
 	if d.ids == nil {
 		d.ids = map[[32]byte]doubtful{}
 	}
-	if len(d.ids) >= maxDoubts {
-		d.sweep(now)
-	}
+	d.sweep(now)
 	for _, r := range records {
 		for _, h := range r.Headers {
 			if h.Key == event.HeaderMessageID && len(d.ids) < maxDoubts {
@@ -67,10 +66,18 @@ func (d *doubt) recall(tenant uuid.UUID, value []byte, now time.Time) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sweep(now)
-	return d.ids[doubtKey(tenant, value)].messageID
+	if known := d.ids[doubtKey(tenant, value)]; now.Before(known.until) {
+		return known.messageID
+	}
+	return ""
 }
 
+// sweep forgets what is old, now and then. d.mu is held.
 func (d *doubt) sweep(now time.Time) {
+	if now.Sub(d.swept) < doubtFor/10 {
+		return
+	}
+	d.swept = now
 	for k, v := range d.ids {
 		if now.After(v.until) {
 			delete(d.ids, k)

@@ -128,7 +128,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		CloseOnShutdown:              true,
 		LazyRequestTime:              true,
 		SecureErrorLogMessage:        true,
-		Concurrency:                  cfg.MaxConns,
+		Concurrency:                  cfg.MaxConns + 1024, // the listener refuses first, with an answer in our form
 		Logger:                       connectionLog{deps.Log},
 	}
 	return s, nil
@@ -226,11 +226,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Reset()
 			r.refuse(ctx, unavailable("the edge has failed on this request"))
 			ctx.SetConnectionClose()
+			s.bodies.Release(&r.body, true)
 		}
 	}()
 	r.serve(ctx)
-	r.reset()
-	s.requests.Put(r)
+	r.release()
 }
 
 // malformed answers what is no HTTP request, or not all of one.

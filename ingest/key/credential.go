@@ -63,11 +63,11 @@ func fromBasic(text []byte, scratch *Scratch) []byte {
 // of ours, else the secret. Empty is nil.
 func FromWriteKey(value []byte) []byte {
 	id, secret, ok := bytes.Cut(value, []byte(":"))
-	switch {
-	case len(value) == 0:
+	if !ok || (ours(id) && !ours(secret)) {
+		secret = id
+	}
+	if len(secret) == 0 {
 		return nil
-	case !ok, ours(id) && !ours(secret):
-		return id
 	}
 	return secret
 }

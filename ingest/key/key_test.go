@@ -31,6 +31,7 @@ func TestFromHeader(t *testing.T) {
 		"write key":                      {[]string{"X-Write-Key", "ks_trk_w"}, "ks_trk_w"},
 		"write key id:secret":            {[]string{"X-Write-Key", "js.1:ks_trk_w"}, "ks_trk_w"},
 		"write key with ours first":      {[]string{"X-Write-Key", "ks_trk_w:***"}, "ks_trk_w"},
+		"write key without secret":       {[]string{"X-Write-Key", "abc:"}, ""},
 		"write key, both foreign":        {[]string{"X-Write-Key", "a:b"}, "b"},
 		"x-api-key comes first":          {[]string{"Authorization", "Bearer b", "X-Api-Key", "a"}, "a"},
 		"authorization before write key": {[]string{"X-Write-Key", "w", "Authorization", "Bearer b"}, "b"},

@@ -27,11 +27,11 @@ type Config struct {
 	Options      []kgo.Opt     // TLS, SASL and such
 }
 
-// DefaultConfig answers within four seconds whatever happens, of the five that a request has.
+// DefaultConfig answers within three seconds whatever happens, of the five that a request has.
 func DefaultConfig() Config {
 	return Config{
 		AckWithin:    2 * time.Second,
-		SpoolWithin:  2 * time.Second,
+		SpoolWithin:  time.Second,
 		DialTimeout:  2 * time.Second,
 		RetryAfter:   100 * time.Millisecond,
 		GroupRecords: 100_000,

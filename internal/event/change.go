@@ -66,8 +66,9 @@ type Merge struct {
 	MergeID          uuid.UUID         `json:"merge_id"`
 	WinnerID         uuid.UUID         `json:"winner_id"`
 	LoserID          uuid.UUID         `json:"loser_id"`
-	Cause            string            `json:"cause"` // message id
-	Kind             string            `json:"kind"`  // collapse (shadow into anchor) or merge
+	Cause            string            `json:"cause"`               // message id
+	Kind             string            `json:"kind"`                // collapse (shadow into anchor) or merge
+	EventTime        time.Time         `json:"event_time,omitzero"` // of the cause
 	MergedAt         time.Time         `json:"merged_at"`
 	Winner           ProfileState      `json:"winner"` // before
 	Loser            ProfileState      `json:"loser"`  // before
@@ -83,8 +84,8 @@ type AttributeChange struct {
 	Op          string          `json:"op"`      // add, update, replace, union, append, remove
 	Old         json.RawMessage `json:"old,omitempty"`
 	New         json.RawMessage `json:"new,omitempty"`
-	Cause       string          `json:"cause"`      // message id
-	CauseKind   string          `json:"cause_kind"` // event or merge
+	Cause       string          `json:"cause"`      // message id; of an unmerge, the merge's id
+	CauseKind   string          `json:"cause_kind"` // event, merge or unmerge
 	EventTime   time.Time       `json:"event_time"`
 	ProcessedAt time.Time       `json:"processed_at"`
 }

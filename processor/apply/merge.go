@@ -18,7 +18,7 @@ func (f *fold) merge(m *identity.Merge) {
 	w, l := m.Winner, m.Loser
 	record := event.Merge{
 		MergeID: mergeID(w, l, f.event.MessageID), WinnerID: w.ID, LoserID: l.ID,
-		Cause: f.event.MessageID, Kind: m.Kind, MergedAt: f.processedAt,
+		Cause: f.event.MessageID, Kind: m.Kind, EventTime: f.event.At, MergedAt: f.processedAt,
 		Winner: w.State(), Loser: l.State(),
 		MovedIdentifiers: m.Moved, MovedOrders: f.moveOrders(w, l),
 	}

@@ -10,24 +10,37 @@ import (
 // fetching of the partition pauses; nothing else waits.
 type queue struct {
 	maxRecords, maxBytes int
-	pause, resume        func() // of fetching
+	hooks
 
 	mu      sync.Mutex
 	records []*kgo.Record
 	bytes   int
 	paused  bool
+	busy    bool
 	filled  chan struct{} // holds a token while there may be records
 }
 
-func newQueue(maxRecords, maxBytes int, pause, resume func()) *queue {
-	return &queue{maxRecords: maxRecords, maxBytes: maxBytes, pause: pause, resume: resume, filled: make(chan struct{}, 1)}
+// hooks are called as the queue fills and empties, with its lock held.
+type hooks struct {
+	pause, resume func() // fetching
+	enter, leave  func() // busy: from the first record until rest finds the queue empty
+}
+
+func newQueue(maxRecords, maxBytes int, h hooks) *queue {
+	return &queue{maxRecords: maxRecords, maxBytes: maxBytes, hooks: h, filled: make(chan struct{}, 1)}
 }
 
 // put never blocks: what one fetch brings is taken in, however full the queue is.
-func (q *queue) put(records []*kgo.Record) (first bool) {
+func (q *queue) put(records []*kgo.Record) {
+	if len(records) == 0 {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	first = len(q.records) == 0 && len(records) > 0
+	if !q.busy {
+		q.busy = true
+		q.enter()
+	}
 	q.records = append(q.records, records...)
 	for _, r := range records {
 		q.bytes += len(r.Value)
@@ -40,7 +53,6 @@ func (q *queue) put(records []*kgo.Record) (first bool) {
 	case q.filled <- struct{}{}:
 	default:
 	}
-	return first
 }
 
 // full tells whether a part of the limits is reached: 1 all of it, 2 half of it.
@@ -74,13 +86,17 @@ func (q *queue) take(maxRecords, maxBytes int) []*kgo.Record {
 	return taken
 }
 
-func (q *queue) empty() bool {
+// rest says that what was taken is done.
+func (q *queue) rest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.records) == 0
+	if q.busy && len(q.records) == 0 {
+		q.busy = false
+		q.leave()
+	}
 }
 
-// close lets fetching of the partition go on, for whoever has it next.
+// close forgets the records, and lets fetching of the partition go on, for whoever has it next.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -88,5 +104,9 @@ func (q *queue) close() {
 	if q.paused {
 		q.paused = false
 		q.resume()
+	}
+	if q.busy {
+		q.busy = false
+		q.leave()
 	}
 }

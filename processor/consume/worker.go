@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
-	"github.com/keystone-cdp/keystone/processor/apply"
 	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store"
 )
@@ -31,6 +30,7 @@ type worker struct {
 	queue *queue
 
 	next      atomic.Int64 // the first offset not processed
+	reported  atomic.Int64 // of next, to the group
 	highWater atomic.Int64 // end of the log, as last heard
 
 	stopping chan struct{}   // closed: finish the batch at hand and end
@@ -51,7 +51,16 @@ func (c *Consumer) newWorker(p place, claim store.Claim, next int64) *worker {
 		w.lane = laneBackfill
 	}
 	one := map[string][]int32{p.topic: {p.partition}}
-	w.queue = newQueue(c.cfg.QueueRecords, c.cfg.QueueBytes, func() { c.client.PauseFetchPartitions(one) }, func() { c.client.ResumeFetchPartitions(one) })
+	h := hooks{
+		pause:  func() { c.client.PauseFetchPartitions(one) },
+		resume: func() { c.client.ResumeFetchPartitions(one) },
+		enter:  c.live.enter,
+		leave:  c.live.leave,
+	}
+	if w.lane == laneBackfill {
+		h.enter, h.leave = func() {}, func() {}
+	}
+	w.queue = newQueue(c.cfg.QueueRecords, c.cfg.QueueBytes, h)
 	w.next.Store(next)
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
@@ -61,9 +70,7 @@ func (c *Consumer) newWorker(p place, claim store.Claim, next int64) *worker {
 func (w *worker) put(records []*kgo.Record, highWater int64) {
 	w.highWater.Store(highWater)
 	w.metrics.setLag(w.place, highWater-w.next.Load())
-	if w.queue.put(records) && w.lane == laneLive {
-		w.live.enter() // left when the queue is empty again, or the worker ends
-	}
+	w.queue.put(records)
 }
 
 // stop ends the worker: gracefully, but no later than ctx.
@@ -83,15 +90,11 @@ func (w *worker) run() {
 	defer w.metrics.forget(w.place)
 	w.out = w.outbox.Open(w.topic, w.partition, w.next.Load())
 	err := w.loop()
-	busy := !w.queue.empty()
 	w.queue.close()
-	if busy && w.lane == laneLive {
-		w.live.leave()
-	}
 	if closeErr := w.out.Close(w.ctx); closeErr != nil {
 		w.log.Warn("left batches in the outbox for the partition's next owner", "topic", w.topic, "partition", w.partition)
 	}
-	if err != nil && w.ctx.Err() == nil {
+	if err != nil && !errors.Is(err, errStopped) && w.ctx.Err() == nil {
 		w.fail(fmt.Errorf("process %s/%d: %w", w.topic, w.partition, err))
 	}
 }
@@ -101,6 +104,8 @@ func (w *worker) loop() error {
 	for {
 		select {
 		case <-w.stopping:
+			return nil
+		case <-w.ctx.Done():
 			return nil
 		case <-w.queue.filled:
 		}
@@ -121,9 +126,59 @@ func (w *worker) loop() error {
 			if err != nil {
 				return err
 			}
-			if w.lane == laneLive && w.queue.empty() {
-				w.live.leave()
-			}
+			w.queue.rest()
 		}
 	}
+}
+
+// isWanted is false once the worker is to end.
+func (w *worker) isWanted() bool {
+	select {
+	case <-w.stopping:
+		return false
+	default:
+		return w.ctx.Err() == nil
+	}
+}
+
+// reclaim is for a partition that somebody else has claimed although it is assigned to this process.
+// Either the group is about to take it away, or somebody meddled: after a while it is claimed back.
+func (w *worker) reclaim() error {
+	w.metrics.fenced.Inc()
+	w.log.Warn("partition was claimed by another owner", "topic", w.topic, "partition", w.partition)
+	if err := w.wait(w.cfg.FenceWait); err != nil {
+		return err
+	}
+	claim, next, err := w.claimPartition(w.ctx, w.place)
+	if err != nil {
+		return err
+	}
+	if next < w.next.Load() {
+		return fmt.Errorf("the offset row went back from %d to %d", w.next.Load(), next)
+	}
+	w.claim = claim
+	w.next.Store(next)
+	return nil
+}
+
+// errStopped ends a worker that is to end, in the middle of waiting.
+var errStopped = errors.New("the worker was stopped")
+
+// wait is cut short when the worker is to end.
+func (w *worker) wait(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-w.stopping:
+	case <-w.ctx.Done():
+	}
+	return errStopped
+}
+
+// backoff waits longer from attempt to attempt, with jitter.
+func (w *worker) backoff(attempt int) error {
+	d := min(w.cfg.RetryMin<<min(attempt, 20), w.cfg.RetryMax)
+	return w.wait(d/2 + rand.N(d/2+1))
 }

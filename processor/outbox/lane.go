@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Lane produces the batches of one partition, in their order. Put, Close and Abort are called
-// from one goroutine, the partition's worker.
+// Lane produces the batches of one partition, in their order. Put and Close are called from one
+// goroutine, the partition's worker.
 type Lane struct {
 	*Publisher
 	topic     string
@@ -60,13 +60,6 @@ func (l *Lane) Close(ctx context.Context) error {
 	}
 	l.cancel()
 	return nil
-}
-
-// Abort ends the lane at once: the partition belongs to somebody else.
-func (l *Lane) Abort() {
-	l.cancel()
-	l.close.Do(func() { close(l.queue) })
-	<-l.done
 }
 
 func (l *Lane) run(upTo int64) {

@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS events
     topic LowCardinality(String) COMMENT 'Place in the log: topic',
     partition Int32 COMMENT 'Place in the log: partition' CODEC(ZSTD(1)),
     offset Int64 COMMENT 'Place in the log: offset; with topic and partition it is unique' CODEC(Delta(8), ZSTD(1)),
-    loaded_at DateTime('UTC') COMMENT 'When the sink wrote the row; one time for a whole insert' CODEC(Delta(4), ZSTD(1)),
+    loaded_at DateTime64(3, 'UTC') COMMENT 'When the sink wrote the row; one time for a whole insert' CODEC(Delta(8), ZSTD(1)),
     INDEX message_id_bloom message_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX offset_minmax offset TYPE minmax GRANULARITY 1
 )

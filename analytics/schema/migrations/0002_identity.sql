@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS attribute_changes
     topic LowCardinality(String) COMMENT 'Place of the change in the log: topic',
     partition Int32 COMMENT 'Place of the change in the log: partition' CODEC(ZSTD(1)),
     offset Int64 COMMENT 'Place of the change in the log: offset; one record holds many changes' CODEC(Delta(8), ZSTD(1)),
-    loaded_at DateTime('UTC') COMMENT 'When the sink wrote the row; one time for a whole insert' CODEC(Delta(4), ZSTD(1)),
+    loaded_at DateTime64(3, 'UTC') COMMENT 'When the sink wrote the row; one time for a whole insert' CODEC(Delta(8), ZSTD(1)),
     INDEX offset_minmax offset TYPE minmax GRANULARITY 1
 )
 ENGINE = {{.MergeTree}}
@@ -86,7 +86,7 @@ CREATE TABLE IF NOT EXISTS profile_merges
     topic LowCardinality(String) COMMENT 'Place of the merge in the log: topic',
     partition Int32 COMMENT 'Place of the merge in the log: partition' CODEC(ZSTD(1)),
     offset Int64 COMMENT 'Place of the merge in the log: offset' CODEC(Delta(8), ZSTD(1)),
-    loaded_at DateTime('UTC') COMMENT 'When the sink wrote the row; one time for a whole insert' CODEC(Delta(4), ZSTD(1)),
+    loaded_at DateTime64(3, 'UTC') COMMENT 'When the sink wrote the row; one time for a whole insert' CODEC(Delta(8), ZSTD(1)),
     INDEX offset_minmax offset TYPE minmax GRANULARITY 1
 )
 ENGINE = {{.MergeTree}}

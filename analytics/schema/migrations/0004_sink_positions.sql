@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS sink_positions
     partition Int32 COMMENT 'Partition of the topic',
     next_offset Int64 COMMENT 'The offset to continue at: everything before it is in the tables. It may lag behind the tables by a second',
     marks String COMMENT 'On keystone.changes: the highest source position taken of each source, as a JSON object of "topic/partition": [offset, sequence]',
+    log_since DateTime64(3, 'UTC') COMMENT 'Rows loaded before are of another log of that name, one that was emptied or made anew since; 1970-01-01 where there was none',
     updated_at DateTime64(6, 'UTC') COMMENT 'When the sink was there; latest counts'
 )
 ENGINE = {{.ReplacingMergeTree "updated_at"}}

@@ -38,6 +38,8 @@ type Store struct {
 	Reruns     int // batches that had to load more
 	MovedSpans int // closed spans that changed owner, batches later
 
+	Undone map[uuid.UUID]bool // merges, by id
+
 	seen    map[string]bool
 	created map[string]time.Time
 }
@@ -51,6 +53,7 @@ func NewStore(settings map[uuid.UUID]*event.Settings) *Store {
 		Spans:       map[SpanKey]identity.Span{},
 		Orders:      map[apply.OrderKey]event.OrderState{},
 		Products:    map[apply.ProductKey]event.ProductState{},
+		Undone:      map[uuid.UUID]bool{},
 		seen:        map[string]bool{},
 		created:     map[string]time.Time{},
 	}

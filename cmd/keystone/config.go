@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-json"
+)
+
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Check a role's flags and environment, every broken rule at once."`
+	Print configPrintCmd `cmd:"" help:"Print a role's effective configuration as JSON, secrets masked."`
+}
+
+// Help is shown below the usage.
+func (configCmd) Help() string {
+	return `Give the flags and the environment that the role would get.
+
+Examples:
+  keystone config print edge --listen :8080
+  KEYSTONE_SPOOL_BYTES=1 keystone config check edge`
+}
+
+// roleConfigs are the roles' flags, without running them.
+type roleConfigs struct {
+	Edge struct {
+		target
+		roleFlags
+		edgeFlags
+	} `cmd:"" help:"Of the edge."`
+	Processor struct {
+		target
+		roleFlags
+	} `cmd:"" help:"Of the processor."`
+	Sink struct {
+		target
+		roleFlags
+	} `cmd:"" help:"Of the sink."`
+}
+
+// config is what the role named by the chosen command would run with.
+func (c *roleConfigs) config(role string) (any, error) {
+	switch role {
+	case "edge":
+		if err := c.Edge.resolve(needStore | needBrokers); err != nil {
+			return nil, err
+		}
+		return c.Edge.config(c.Edge.Brokers)
+	case "processor":
+		if err := c.Processor.resolve(needStore | needBrokers); err != nil {
+			return nil, err
+		}
+		return c.Processor.processorConfig()
+	}
+	if err := c.Sink.resolve(needClickHouse | needBrokers); err != nil {
+		return nil, err
+	}
+	return c.Sink.sinkConfig()
+}
+
+type configCheckCmd struct{ roleConfigs }
+
+// Run says what is wrong, or that nothing is.
+func (c *configCheckCmd) Run(a *app) error {
+	if _, err := c.config(a.role); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.stdout, "ok")
+	return err
+}
+
+type configPrintCmd struct{ roleConfigs }
+
+// Run prints the configuration, also a broken one.
+func (c *configPrintCmd) Run(a *app) error {
+	config, broken := c.config(a.role)
+	if config != nil {
+		text, err := json.MarshalIndent(masked(reflect.ValueOf(config)), "", "  ")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, string(text))
+	}
+	return broken
+}
+
+// masked copies a configuration into plain maps under the names errors use, with passwords in
+// addresses and everything that is no setting (loggers, functions) left out.
+func masked(v reflect.Value) any {
+	if s, ok := v.Interface().(fmt.Stringer); ok { // durations, networks
+		return s.String()
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		out := map[string]any{}
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() && f.Type.Kind() != reflect.Func && f.Type.Kind() != reflect.Pointer {
+				out[snake(f.Name)] = masked(v.Field(i))
+			}
+		}
+		return out
+	case reflect.Slice:
+		out := []any{}
+		for i := range v.Len() {
+			out = append(out, masked(v.Index(i)))
+		}
+		return out
+	case reflect.String:
+		return maskAddress(v.String())
+	}
+	return v.Interface()
+}
+
+func maskAddress(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(an address that cannot be read)"
+	}
+	query := u.Query()
+	for name := range query {
+		if strings.Contains(strings.ToLower(name), "password") {
+			query.Set(name, "xxxxx")
+		}
+	}
+	u.RawQuery = query.Encode()
+	return u.Redacted()
+}
+
+// snake is a Go name as flags and errors write it: SpoolDir is spool_dir, DSN is dsn.
+func snake(name string) string {
+	var out strings.Builder
+	for i, c := range name {
+		upper := c >= 'A' && c <= 'Z'
+		if upper && i > 0 {
+			after := i+1 < len(name) && name[i+1] >= 'a' && name[i+1] <= 'z'
+			before := name[i-1] >= 'a' && name[i-1] <= 'z' || name[i-1] >= '0' && name[i-1] <= '9'
+			if after || before {
+				out.WriteByte('_')
+			}
+		}
+		out.WriteString(strings.ToLower(string(c)))
+	}
+	return out.String()
+}

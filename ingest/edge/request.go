@@ -1,0 +1,212 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/valyala/fasthttp"
+
+	"github.com/keystone-cdp/keystone/ingest/key"
+	"github.com/keystone-cdp/keystone/ingest/payload"
+	"github.com/keystone-cdp/keystone/ingest/segment"
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+// request owns every scratch buffer that serving one request takes. It comes from a pool and goes
+// back to it; what the log's client may still read after that is left behind (retained).
+type request struct {
+	s         *Server
+	route     route
+	requestID []byte // a slice of the request, or of ownID
+	ownID     [48]byte
+	origin    []byte
+	grant     *key.Grant
+	secret    key.Scratch
+	body      payload.Buffer
+	batch     payload.Batch
+	judge     judge
+	message   segment.Message
+	builder   builder
+	record    kgo.Record
+	records   [1]*kgo.Record
+	out       []byte
+	retained  bool
+}
+
+// What a request's builder keeps for the next one.
+const (
+	keepArena   = 64 << 10 // bytes
+	keepHeaders = 64
+)
+
+// release gives r back, unless the log's client still holds some of its memory: then all of it is
+// left to the garbage collector.
+func (r *request) release() {
+	s := r.s
+	s.bodies.Release(&r.body, r.retained)
+	if r.retained {
+		return
+	}
+	r.record = kgo.Record{}
+	r.builder.reset(keepArena, keepHeaders)
+	r.batch.Reset(0)
+	r.message = segment.Message{}
+	if cap(r.out) > maxCopied {
+		r.out = nil
+	}
+	r.route, r.requestID, r.origin, r.grant = route{}, nil, nil, nil
+	s.requests.Put(r)
+}
+
+// begin takes from the headers what every answer needs.
+func (r *request) begin(ctx *fasthttp.RequestCtx) {
+	h := &ctx.Request.Header
+	if id := h.PeekBytes(headerRequestID); saneID(id) {
+		r.requestID = id
+	} else {
+		r.requestID = r.s.ids.append(r.ownID[:0])
+	}
+	r.origin = h.PeekBytes(headerOrigin)
+}
+
+// saneID tells a request id that may go into logs and headers.
+func saneID(id []byte) bool {
+	if len(id) == 0 || len(id) > 128 {
+		return false
+	}
+	for _, c := range id {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == ':', c == '/', c == '=', c == '+':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// serve finds the handler and answers.
+func (r *request) serve(ctx *fasthttp.RequestCtx) {
+	r.begin(ctx)
+	var found bool
+	if r.route, found = findRoute(ctx.Path()); !found {
+		r.refuse(ctx, fail(codeNotFound, "there is nothing at this path"))
+		return
+	}
+	switch h := &ctx.Request.Header; {
+	case h.IsOptions():
+		r.preflight(ctx)
+		return
+	case r.route.methods == methodsPost && !h.IsPost(), r.route.methods == methodsGet && !h.IsGet() && !h.IsHead():
+		ctx.Response.Header.Set(fasthttp.HeaderAllow, r.route.methods)
+		r.refuse(ctx, fail(codeMethodNotAllowed, "this path takes "+r.route.methods))
+		return
+	}
+	var f *failure
+	switch r.route.endpoint {
+	case endpointIngest:
+		f = r.ingest(ctx)
+	case endpointBatch:
+		f = r.ingestBatch(ctx)
+	case endpointJob:
+		f = r.jobStatus(ctx)
+	case endpointSegment, endpointJitsu:
+		f = r.dialect(ctx)
+	case endpointSettings:
+		f = r.settings(ctx)
+	case endpointTracker:
+		r.s.script.Serve(ctx)
+		r.done(ctx, ctx.Response.StatusCode())
+		return
+	}
+	if f != nil {
+		r.refuse(ctx, f)
+	}
+}
+
+// authorize looks a key up and charges the request to it. Without a key it looks up the empty one:
+// the same way, the same time.
+func (r *request) authorize(text []byte) *failure {
+	grant, err := r.s.deps.Keys.Lookup(text)
+	switch {
+	case len(text) == 0:
+		return fail(codeMissingKey, "give an API key in X-API-Key or Authorization")
+	case errors.Is(err, key.ErrUnknownKey):
+		return fail(codeUnknownKey, "the API key is not known or has been revoked")
+	case err != nil:
+		return unavailable("the API key cannot be checked now")
+	case grant.Scope == key.Tracker && !grant.AllowsOrigin(r.origin):
+		return fail(codeOrigin, "the API key may not be used from this origin")
+	}
+	if wait := grant.Take(time.Now().UnixNano()); wait > 0 {
+		return &failure{Error: event.Error{Code: codeRateLimited, Message: "the API key's rate limit is reached"}, retry: wait}
+	}
+	r.grant = grant
+	return nil
+}
+
+// requireScope refuses keys of another scope.
+func (r *request) requireScope(scope key.Scope) *failure {
+	if r.grant.Scope != scope {
+		return fail(codeWrongScope, "this needs an API key of scope "+scope.String())
+	}
+	return nil
+}
+
+// read reads the body, at most limit bytes of it.
+func (r *request) read(ctx *fasthttp.RequestCtx, limit int, sniff bool) *failure {
+	h := &ctx.Request.Header
+	src := payload.Source{
+		Body: ctx.RequestBodyStream(), Length: h.ContentLength(),
+		Encoding: h.Peek(fasthttp.HeaderContentEncoding), Limit: limit, Sniff: sniff,
+	}
+	if src.Body == nil {
+		src.Body, src.Length = noBody{}, 0
+	}
+	err := r.s.bodies.Read(&r.body, src)
+	var network net.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, payload.ErrTooLarge):
+		discard(src.Body)
+		return fail(event.CodeTooLarge, "the body exceeds the limit")
+	case errors.Is(err, payload.ErrEncoding):
+		return fail(codeUnsupported, err.Error())
+	case errors.Is(err, payload.ErrCorrupt):
+		return fail(event.CodeInvalidJSON, err.Error())
+	case errors.Is(err, payload.ErrBusy):
+		return unavailable(err.Error())
+	case errors.As(err, &network) && network.Timeout():
+		return fail(codeTimeout, "the body did not arrive in time")
+	}
+	return &failure{Error: event.Error{Code: codeBadRequest, Message: "the body is not all there"}, close: true}
+}
+
+type noBody struct{}
+
+func (noBody) Read([]byte) (int, error) { return 0, io.EOF }
+
+// maxDiscarded bounds what is read of a body that is too large, so that the client is there to read
+// the answer: one that is still sending takes a closed connection for a failure and sends it again.
+const maxDiscarded = 128 << 20
+
+func discard(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDiscarded) }
+
+// browser notes what a tracker key's request says about its sender.
+func (r *request) browser(ctx *fasthttp.RequestCtx) {
+	r.builder.meta.IP, r.builder.userAgent = "", nil
+	if r.grant.Scope != key.Tracker {
+		return
+	}
+	if addr := r.s.clientAddress(ctx); addr != (netip.Addr{}) {
+		r.builder.ip = addr.AppendTo(r.builder.ip[:0])
+		r.builder.meta.IP = text(r.builder.ip)
+	}
+	if ua := ctx.Request.Header.UserAgent(); len(ua) <= maxUserAgent {
+		r.builder.userAgent = ua
+	}
+}

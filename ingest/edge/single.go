@@ -1,0 +1,94 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/keystone-cdp/keystone/ingest/key"
+	"github.com/keystone-cdp/keystone/ingest/payload"
+	"github.com/keystone-cdp/keystone/ingest/produce"
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+// slack is how much longer than an event its body may be: white space around it.
+const slack = 4 << 10
+
+// ingest takes one event: POST /ingest.
+func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
+	h := &ctx.Request.Header
+	text := key.FromHeader(h, &r.secret)
+	inQuery := text == nil
+	if inQuery { // a beacon cannot set headers
+		text = ctx.QueryArgs().Peek("key")
+	}
+	if f := r.authorize(text); f != nil {
+		return f
+	}
+	if inQuery && r.grant.Scope != key.Tracker {
+		return fail(codeWrongScope, "a secret API key must not stand in the query")
+	}
+	switch media := payload.MediaOf(h.ContentType()); {
+	case media == payload.JSON, media == payload.None, media == payload.Text && r.grant.Scope == key.Tracker:
+	default:
+		return fail(codeUnsupported, "send the event as application/json")
+	}
+	if f := r.read(ctx, r.s.cfg.Limits.EventBytes+slack, false); f != nil {
+		return f
+	}
+	value := payload.Trim(r.body.B)
+	r.received(1)
+	if err := r.judge.judge(value, false, r.grant, r.s.cfg.Limits); err != nil {
+		return r.reject(err)
+	}
+	r.builder.begin(r)
+	r.browser(ctx)
+	r.s.build(&r.record, &r.builder, &r.judge, value, nil)
+	if f := r.store(); f != nil {
+		return f
+	}
+	out := append(r.out[:0], `{"status":"ok","message_id":`...)
+	if id := r.judge.event.MessageID; len(id) > 0 {
+		out = payload.AppendQuoted(out, id)
+	} else {
+		out = payload.AppendQuoted(out, r.builder.meta.MessageID)
+	}
+	r.out = append(out, '}', '\n')
+	r.allowOrigin(ctx)
+	r.answer(ctx, fasthttp.StatusOK)
+	return nil
+}
+
+func (r *request) received(n int) { r.s.metrics.received[r.route.endpoint].Add(float64(n)) }
+func (r *request) accepted(n int) { r.s.metrics.accepted[r.route.endpoint].Add(float64(n)) }
+
+// reject refuses the request's only event.
+func (r *request) reject(err *event.Error) *failure {
+	r.s.metrics.reject(r.route.endpoint, err.Code, 1)
+	return invalid(err)
+}
+
+// store makes r.record durable.
+func (r *request) store() *failure {
+	r.records[0] = &r.record
+	lane := r.s.deps.Live
+	o := lane.Wait(lane.Submit(r.records[:]))
+	r.retained = r.retained || o.Retained
+	switch {
+	case len(o.Refused) > 0:
+		return r.reject(&event.Error{Code: event.CodeTooLarge, Message: "the event is larger than the log takes"})
+	case o.Err != nil:
+		r.doubted(o)
+		return r.reject(&event.Error{Code: codeUnavailable, Message: "the event could not be stored; try again"})
+	}
+	r.accepted(1)
+	return nil
+}
+
+// doubted remembers the ids of events that were refused and may arrive all the same.
+func (r *request) doubted(o produce.Outcome) {
+	if o.Doubtful {
+		r.s.metrics.doubtful.Add(float64(len(o.Failed)))
+		r.s.doubt.remember(r.grant.Tenant, o.Failed, time.Now())
+	}
+}
