@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -17,6 +17,8 @@ import (
 const (
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 5 * time.Second
+	// failureInterval bounds the log lines about failures.
+	failureInterval = 10 * time.Second
 )
 
 // tp is a partition of a topic.
@@ -50,7 +52,10 @@ type inserter struct {
 	timeout time.Duration
 	metrics *metrics
 	log     *slog.Logger
-	failing atomic.Pointer[error] // the last failure; nil while inserts succeed
+
+	mu      sync.Mutex
+	failing map[string]error // by table: the last failure; none once it succeeds
+	quiet   time.Time        // until then failures are not logged
 }
 
 // insert writes the rows as one block: one INSERT, one part, whole or not at all. Its token is
@@ -77,18 +82,12 @@ func (w *inserter) retry(ctx context.Context, table string, do func(context.Cont
 		attempt, cancel := context.WithTimeout(ctx, w.timeout)
 		err := do(attempt)
 		cancel()
-		if err == nil {
-			if w.failing.Swap(nil) != nil {
-				w.log.InfoContext(ctx, "clickhouse answers again")
-			}
-			return nil
-		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && err != nil {
 			return ctx.Err()
 		}
-		w.metrics.failures.WithLabelValues(table).Inc()
-		if w.failing.Swap(&err) == nil { // once for each outage
-			w.log.ErrorContext(ctx, "clickhouse fails, will go on trying", "error", err)
+		w.note(ctx, table, err)
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -98,10 +97,28 @@ func (w *inserter) retry(ctx context.Context, table string, do func(context.Cont
 	}
 }
 
-// failure is why the last attempt failed, or nil.
+// note keeps the outcome of an attempt for Ready, and tells the log now and then.
+func (w *inserter) note(ctx context.Context, table string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		delete(w.failing, table)
+		return
+	}
+	w.failing[table] = err
+	w.metrics.failures.WithLabelValues(table).Inc()
+	if now := time.Now(); now.After(w.quiet) {
+		w.quiet = now.Add(failureInterval)
+		w.log.ErrorContext(ctx, "clickhouse fails, will go on trying", "error", err)
+	}
+}
+
+// failure is why what was tried last failed, or nil.
 func (w *inserter) failure() error {
-	if err := w.failing.Load(); err != nil {
-		return *err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, err := range w.failing {
+		return err
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 	m := newMetrics(reg)
 	return &Sink{
 		cfg: cfg, conn: conn, log: log, metrics: m,
-		insert:   &inserter{conn: conn, timeout: cfg.InsertTimeout, metrics: m, log: log},
+		insert:   &inserter{conn: conn, timeout: cfg.InsertTimeout, metrics: m, log: log, failing: map[string]error{}},
 		poison:   &poisonLog{metrics: m, log: log},
 		messages: newMessages(cfg.SeenWindow, cfg.SeenMessages),
 		budget:   newBudget(cfg.BufferBytes, func(bytes int) { m.buffered.Set(float64(bytes)) }),

@@ -14,9 +14,6 @@ import (
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
-// Tenant is whose events they are.
-var Tenant = uuid.MustParse("0b5e7a1c-0000-7000-8000-6b6579737465")
-
 // Log is what was written.
 type Log struct {
 	Records int        // repeated deliveries included
@@ -24,9 +21,9 @@ type Log struct {
 	Truth   shop.Truth // what must come of it
 }
 
-// Fill produces the good events of a stream to topic, which must be there: the edge's key, headers
-// and routing, received_at strictly increasing.
-func Fill(ctx context.Context, seeds []string, topic string, cfg shop.Config) (Log, error) {
+// Fill produces the good events of a stream to topic, which must be there, as a tenant's: the edge's
+// key, headers and routing, received_at strictly increasing.
+func Fill(ctx context.Context, seeds []string, topic string, tenant uuid.UUID, cfg shop.Config) (Log, error) {
 	stream, err := shop.New(cfg)
 	if err != nil {
 		return Log{}, err
@@ -37,7 +34,7 @@ func Fill(ctx context.Context, seeds []string, topic string, cfg shop.Config) (L
 		return Log{}, fmt.Errorf("open the log: %w", err)
 	}
 	defer client.Close()
-	f := filler{settings: event.DefaultSettings(), received: time.Now().UTC().Truncate(time.Microsecond)}
+	f := filler{tenant: tenant, settings: event.DefaultSettings(), received: time.Now().UTC().Truncate(time.Microsecond)}
 	var failed kgo.FirstErrPromise
 	for body, d := range stream.All() {
 		if d.Invalid != "" {
@@ -59,6 +56,7 @@ func Fill(ctx context.Context, seeds []string, topic string, cfg shop.Config) (L
 }
 
 type filler struct {
+	tenant   uuid.UUID
 	settings event.Settings
 	received time.Time
 	event    event.Event
@@ -70,14 +68,14 @@ func (f *filler) record(body []byte) (*kgo.Record, error) {
 	if err := f.event.Decode(body, event.DefaultLimits()); err != nil {
 		return nil, fmt.Errorf("decode an event of the stream: %w", err)
 	}
-	f.event.Identifiers(Tenant, &f.settings, &f.ids)
+	f.event.Identifiers(f.tenant, &f.settings, &f.ids)
 	f.received = f.received.Add(time.Microsecond)
-	meta := event.Meta{Tenant: Tenant, ReceivedAt: f.received, KeyID: "bench", RequestID: "bench", IP: "203.0.113.7"}
+	meta := event.Meta{Tenant: f.tenant, ReceivedAt: f.received, KeyID: "bench", RequestID: "bench", IP: "203.0.113.7"}
 	if len(f.ids.Verified) > 0 {
 		meta.IdentityNode = f.ids.Verified[0].Node
 	}
 	return &kgo.Record{
-		Key:     event.RoutingKey(nil, Tenant, f.ids.Routing()),
+		Key:     event.RoutingKey(nil, f.tenant, f.ids.Routing()),
 		Value:   append([]byte(nil), body...),
 		Headers: meta.Headers(),
 	}, nil

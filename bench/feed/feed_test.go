@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/bench/shop"
@@ -16,9 +17,9 @@ import (
 // partition and in their order.
 func TestFill(t *testing.T) {
 	seeds := enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 4})
-	cfg := shop.DefaultConfig()
+	tenant, cfg := uuid.New(), shop.DefaultConfig()
 	cfg.Events, cfg.Invalid = 2_000, 0.02
-	log, err := Fill(t.Context(), seeds, event.TopicEvents, cfg)
+	log, err := Fill(t.Context(), seeds, event.TopicEvents, tenant, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestFill(t *testing.T) {
 		fetches.EachRecord(func(r *kgo.Record) {
 			n++
 			meta, err := event.ReadMeta(r.Headers)
-			if err != nil || meta.Tenant != Tenant {
+			if err != nil || meta.Tenant != tenant {
 				t.Fatalf("%+v, %v", meta, err)
 			}
 			key := string(r.Key)

@@ -4,6 +4,7 @@ package machine
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"runtime"
@@ -60,25 +61,64 @@ const clockTick = 10 * time.Millisecond
 // ProcessCPU is the processor time that another process has taken so far, its threads included,
 // its children not. Resolution: 10 ms.
 func ProcessCPU(pid int) (time.Duration, error) {
+	s, err := readStat(pid)
+	return s.own, err
+}
+
+// ChildrenCPU is the processor time that this process's children and theirs have taken so far: the
+// engines that it started. Those that ended count once their parent has noticed. Resolution: 10 ms.
+func ChildrenCPU() (time.Duration, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, fmt.Errorf("list processes: %w", err)
+	}
+	all := map[int]stat{}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if s, err := readStat(pid); err == nil { // else it has just ended
+				all[pid] = s
+			}
+		}
+	}
+	self := os.Getpid()
+	sum := all[self].reaped
+	for pid := range all {
+		for up := all[pid].parent; up != 0; up = all[up].parent {
+			if up == self {
+				sum += all[pid].own + all[pid].reaped
+				break
+			}
+		}
+	}
+	return sum, nil
+}
+
+// stat is what /proc says about a process.
+type stat struct {
+	parent int
+	own    time.Duration // of its threads
+	reaped time.Duration // of children that it waited for
+}
+
+func readStat(pid int) (s stat, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, fmt.Errorf("read processor time: %w", err)
+		return s, fmt.Errorf("read processor time: %w", err)
 	}
 	// The second field is the command in parentheses, and may itself hold spaces and parentheses.
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	const utime, stime = 11, 12 // counted from the third field
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("read processor time of process %d: %d fields", pid, len(fields))
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	const ppid, utime, stime, cutime, cstime = 1, 11, 12, 13, 14 // counted from the third field
+	if len(fields) <= cstime {
+		return s, fmt.Errorf("read processor time of process %d: %d fields", pid, len(fields))
 	}
-	var ticks int64
-	for _, i := range [...]int{utime, stime} {
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read processor time of process %d: %w", pid, err)
+	var n [cstime + 1]int
+	for _, i := range [...]int{ppid, utime, stime, cutime, cstime} {
+		if n[i], err = strconv.Atoi(fields[i]); err != nil {
+			return s, fmt.Errorf("read processor time of process %d: %w", pid, err)
 		}
-		ticks += n
 	}
-	return time.Duration(ticks) * clockTick, nil
+	ticks := func(a, b int) time.Duration { return time.Duration(a+b) * clockTick }
+	return stat{parent: n[ppid], own: ticks(n[utime], n[stime]), reaped: ticks(n[cutime], n[cstime])}, nil
 }
 
 // Print prints what a benchmark measured of a stage, with the machine, in one line of its own.

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -35,5 +36,36 @@ func TestClocksAgree(t *testing.T) {
 	}
 	if _, err := ProcessCPU(-1); err == nil {
 		t.Error("no error about a process that cannot be")
+	}
+}
+
+// A child's time counts while it runs, and after it has ended.
+func TestChildrenCount(t *testing.T) {
+	cpu := func() time.Duration {
+		t.Helper()
+		d, err := ChildrenCPU()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	before := cpu()
+	cmd := exec.Command("sh", "-c", "while :; do :; done")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for cpu() < before+5*clockTick {
+		if time.Now().After(deadline) {
+			t.Fatal("the child's time does not grow")
+		}
+	}
+	running := cpu()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // says that it was killed
+	if ended := cpu(); ended < running {
+		t.Errorf("%s once it has ended, %s before", ended, running)
 	}
 }

@@ -42,6 +42,22 @@ func (t Truth) clone() Truth {
 	return t
 }
 
+// Figures are the outcomes that the end of the pipeline can be asked for, by name: messages, people
+// (live anchors), shadows (live), collapses, products, orders.<status> and revenue.<currency> (of
+// completed orders, in hundredths). Zeros are left out.
+func (t Truth) Figures() map[string]int64 {
+	f := map[string]int64{"messages": int64(t.Messages), "people": int64(t.People), "shadows": int64(t.Shadows),
+		"collapses": int64(t.Collapses), "products": int64(t.Products)}
+	for status, n := range t.Orders {
+		f["orders."+status] = int64(n)
+	}
+	for currency, n := range t.Revenue {
+		f["revenue."+currency] = n
+	}
+	maps.DeleteFunc(f, func(_ string, n int64) bool { return n == 0 })
+	return f
+}
+
 // Delivered counts what was taken: distinct good messages and their repetitions.
 func (t Truth) Delivered() int { return t.Messages + t.Duplicates }
 

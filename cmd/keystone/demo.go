@@ -142,9 +142,9 @@ func (b *demoBooks) report(a *app, truth shop.Truth, comparable bool) error {
 		switch {
 		case !comparable:
 		case n == row.truth:
-			mark = "equal"
+			mark = "  equal"
 		default:
-			mark = "DIFFERENT"
+			mark = "  DIFFERENT"
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", row.name, n, row.truth, mark)
 	}

@@ -80,7 +80,7 @@ func TestDialects(t *testing.T) {
 
 func TestDialectTypes(t *testing.T) {
 	r := newRig(t, options{})
-	n := 0
+	wants := map[string]event.Type{} // by request
 	for path, want := range map[string]event.Type{
 		"/v1/identify": event.Identify, "/v1/track": event.Track, "/v1/page": event.Page, "/v1/screen": event.Page, "/v1/group": event.Group, "/v1/alias": event.Alias,
 		"/v1/i": event.Identify, "/v1/t": event.Track, "/v1/p": event.Page, "/v1/s": event.Page, "/v1/g": event.Group, "/v1/a": event.Alias,
@@ -91,11 +91,11 @@ func TestDialectTypes(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
 			continue
 		}
-		n++
-		for _, rec := range r.records(event.TopicEvents, n) {
-			if rec.meta.RequestID == a.header.Get("X-Request-Id") && rec.ev.Type != want {
-				t.Errorf("%s: %s", path, rec.Value)
-			}
+		wants[a.header.Get("X-Request-Id")] = want
+	}
+	for _, rec := range r.records(event.TopicEvents, len(wants)) {
+		if want := wants[rec.meta.RequestID]; rec.ev.Type != want {
+			t.Errorf("%s, want %s", rec.Value, want)
 		}
 	}
 	for _, path := range []string{"/v1/delete", "/v1/", "/v1", "/api/s", "/api/s/t", "/api/s/nothing", "/api/s/s2s"} {

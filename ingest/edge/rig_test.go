@@ -233,6 +233,7 @@ func newRig(t testing.TB, o options) *rig {
 	backfill.Delivered = jobs.Delivered
 
 	cfg := DefaultConfig()
+	cfg.BulkWithin = patience
 	if o.edge != nil {
 		o.edge(&cfg)
 	}

@@ -72,7 +72,7 @@ type Kept struct {
 
 // The reasons why something does not return.
 const (
-	keptRelinked = "it was relinked since; it belongs to whom it was relinked to"
+	keptRelinked = "it was relinked: only its time until then returns"
 	keptMoved    = "it moved on to another profile since"
 	keptChanged  = "it changed since the merge"
 	keptMixed    = "a later merge united it with what another profile had"
@@ -147,7 +147,7 @@ func (m *unmerger) identifiers() {
 		m.Loser.Spans++
 		m.out.Spans = append(m.out.Spans, s)
 		m.returned(s.State())
-		m.keep("identifier", moved.Kind+" "+moved.Node.String()+" after the returned span", keptRelinked)
+		m.keep("identifier", moved.Kind+" "+moved.Node.String(), keptRelinked)
 	}
 }
 

@@ -136,48 +136,70 @@ func (m *unmerger) passedOn(given, merged map[string]attribute.Change) map[strin
 	return next
 }
 
-// unchanged leaves in given only what no later change concerned. A change by a merge that was taken
-// back since does not count, nor does the restoring of a profile that was gone in between.
+// unchanged leaves in given only what no later change concerned. What other unmerges did since does
+// not count as one: they took back what came after, or a part of what is given.
 func (m *unmerger) unchanged(given map[string]attribute.Change, since []event.AttributeChange) {
-	under := map[string][]string{} // paths of given, by each pointer above them
+	w := watcher{given: given, under: map[string][]string{}, changed: map[string]bool{}, before: map[string]bool{}}
 	for path := range given {
 		for above := range pointersAbove(path) {
-			under[above] = append(under[above], path)
+			w.under[above] = append(w.under[above], path)
 		}
 	}
-	changed, before := map[string]bool{}, map[string]bool{}
 	for i := range since {
-		r := &since[i]
-		if r.CauseKind == causeEvent {
-			m.out.Report.Learned = append(m.out.Report.Learned, r.Path)
+		if since[i].CauseKind == causeEvent {
+			m.out.Report.Learned = append(m.out.Report.Learned, since[i].Path)
 		}
-		if c, ok := given[r.Path]; ok {
-			switch {
-			case r.CauseKind == causeMerge:
-				before[r.Path] = changed[r.Path]
-				changed[r.Path] = true
-			case r.CauseKind == causeUnmerge && bytes.Equal(r.New, c.New):
-				if was, ok := before[r.Path]; ok {
-					changed[r.Path] = was
-					delete(before, r.Path)
-				}
-			default:
-				changed[r.Path] = true
-			}
-		}
-		for _, path := range under[r.Path] {
-			changed[path] = true
-		}
-		for above := range pointersAbove(r.Path) {
-			if _, ok := given[above]; ok {
-				changed[above] = true
-			}
-		}
+		w.see(&since[i])
 	}
 	for _, path := range paths(given) {
-		if changed[path] {
+		if w.changed[path] {
 			m.keep("attribute", path, keptChanged)
 			delete(given, path)
+		}
+	}
+}
+
+// watcher goes through what happened to the leaves that a merge gave.
+type watcher struct {
+	given   map[string]attribute.Change
+	under   map[string][]string // paths of given, by each pointer above them
+	changed map[string]bool
+	before  map[string]bool // changed, as it was before the last merge that concerned the path
+}
+
+func (w *watcher) see(r *event.AttributeChange) {
+	undone := r.CauseKind == causeUnmerge
+	if c, ok := w.given[r.Path]; ok {
+		was, merged := w.before[r.Path]
+		switch {
+		case r.CauseKind == causeMerge:
+			w.before[r.Path] = w.changed[r.Path]
+			w.changed[r.Path] = true
+		case undone && bytes.Equal(r.New, c.New): // that merge was taken back, or the profile lives again
+			if merged {
+				w.changed[r.Path] = was
+				delete(w.before, r.Path)
+			}
+		case undone && !w.changed[r.Path] && bytes.Equal(r.Old, c.New): // a part of it was somebody else's
+			if c.New = r.New; r.New == nil || bytes.Equal(c.New, c.Old) {
+				delete(w.given, r.Path)
+			} else {
+				w.given[r.Path] = c
+			}
+		default:
+			w.changed[r.Path] = true
+		}
+	}
+	for _, path := range w.under[r.Path] {
+		if undone && r.New == nil && !w.changed[path] {
+			delete(w.given, path)
+		} else {
+			w.changed[path] = true
+		}
+	}
+	for above := range pointersAbove(r.Path) {
+		if _, ok := w.given[above]; ok {
+			w.changed[above] = true
 		}
 	}
 }

@@ -51,6 +51,7 @@ type Consumer struct {
 	metrics *Metrics
 	live    priority
 	client  *kgo.Client
+	started chan struct{} // closed once client is set: the group may call back before
 
 	mu      sync.Mutex
 	workers map[place]*worker
@@ -69,7 +70,7 @@ func New(cfg Config, p Parts) (*Consumer, error) {
 	}
 	return &Consumer{
 		cfg: cfg, store: p.Store, outbox: p.Outbox, tenants: newTenants(p.Tenants, cfg.TenantTTL), log: p.Log,
-		rarely: newRarely(p.Log), metrics: p.Metrics, workers: map[place]*worker{}, failed: make(chan struct{}),
+		rarely: newRarely(p.Log), metrics: p.Metrics, workers: map[place]*worker{}, started: make(chan struct{}), failed: make(chan struct{}),
 	}, nil
 }
 
@@ -100,6 +101,7 @@ func (c *Consumer) Start(context.Context) error {
 		return fmt.Errorf("connect to the log: %w", err)
 	}
 	c.client = client
+	close(c.started)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	c.loops.Go(func() { c.poll(ctx) })

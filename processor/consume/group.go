@@ -16,6 +16,7 @@ import (
 // claims them and says where to begin: at the offset row, wherever the group's own offset is. While it
 // waits for a store that is down, the other partitions go on; ctx ends when the group moves on.
 func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	<-c.started
 	for topic, partitions := range offsets {
 		for partition := range partitions {
 			p := place{topic, partition}

@@ -31,9 +31,9 @@ func (s *Store) Unmerge(merge uuid.UUID, at time.Time) (*apply.Unmerged, error) 
 		p.MergedInto = u.Loser.ID
 		s.Profiles[id] = p
 	}
-	created := s.created[""]
-	err = s.save("", &r.Result)
-	s.created[""] = created
+	const lane = "unmerge"
+	err = s.save(lane, &r.Result)
+	delete(s.created, lane) // creates nothing
 	return r, err
 }
 
