@@ -139,11 +139,15 @@ func (d *dev) stop(t *testing.T) {
 	}
 }
 
-// kill is kill -9.
+// kill is kill -9. Its children follow by themselves, or the test fails.
 func (d *dev) kill(t *testing.T) {
 	t.Helper()
+	children := childrenOf(t, d.cmd.Process.Pid)
 	_ = d.cmd.Process.Kill() // gone already is fine
 	<-d.done
+	for _, pid := range children {
+		gone(t, pid)
+	}
 }
 
 // keystone runs a command of the binary on d's folder and answers its output.

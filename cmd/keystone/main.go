@@ -27,6 +27,8 @@ type cli struct {
 	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants, and set their rules of identity."`
 	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
 	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
+	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
+	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
 	Demo       demoCmd       `cmd:"" help:"Replay a shop's traffic and show what came out."`

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// cli runs the command line in this process.
+func runCLI(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	err := run(t.Context(), args, strings.NewReader(""), &out, &out)
+	return out.String(), err
+}
+
+func TestConfigPrintMasksSecrets(t *testing.T) {
+	for role, dsn := range map[string]string{
+		"processor": "--store-dsn=postgres://keystone:s3cret@db:26257/keystone?sslmode=verify-full",
+		"sink":      "--clickhouse-dsn=clickhouse://keystone:s3cret@ch:9000/keystone",
+	} {
+		out, err := runCLI(t, "config", "print", role, dsn, "--brokers=a:9092,b:9092")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out, "s3cret") || !strings.Contains(out, "keystone:xxxxx@") || !strings.Contains(out, `"b:9092"`) {
+			t.Errorf("%s: %s", role, out)
+		}
+	}
+}
+
+func TestConfigCheckListsEveryBrokenRule(t *testing.T) {
+	_, err := runCLI(t, "config", "check", "edge", "--store-dsn=postgres://x", "--brokers=a:9092", "--listen=", "--spool-bytes=1", "--spool-dir=/nowhere")
+	if err == nil || !strings.Contains(err.Error(), "listen is missing") || !strings.Contains(err.Error(), "max_bytes must be at least 1 MiB") {
+		t.Errorf("got %v", err)
+	}
+	if out, err := runCLI(t, "config", "check", "edge", "--store-dsn=postgres://x", "--brokers=a:9092", "--spool-dir=/nowhere"); err != nil || out != "ok\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+func TestWithoutDevTheErrorSaysWhatToDo(t *testing.T) {
+	_, err := runCLI(t, "export", "profiles", "--tenant", "demo", "--data-dir", t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "make run") || !strings.Contains(err.Error(), "--data-dir") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSnake(t *testing.T) {
+	for name, want := range map[string]string{"SpoolDir": "spool_dir", "DSN": "dsn", "ClickHouseDSN": "click_house_dsn", "MaxConnsPerIP": "max_conns_per_ip", "Listen": "listen"} {
+		if got := snake(name); got != want {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+}
