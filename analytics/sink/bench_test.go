@@ -62,7 +62,7 @@ func shopRecord(random *rand.Rand, topic string, offset int64) *kgo.Record {
 	return &kgo.Record{Topic: topic, Offset: offset, Timestamp: at, Value: []byte("{" + common + "," + specific + "}"), Headers: meta.Headers()}
 }
 
-func benchSink(b *testing.B, r *rig) *Sink {
+func benchSink(b testing.TB, r *rig) *Sink {
 	cfg := DefaultConfig()
 	cfg.Brokers = []string{"unused:1"}
 	var s *Sink

@@ -50,18 +50,16 @@ func (w *changeWork) abandon() { w.tables.reset() }
 func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 	w.records.Inc()
 	source, err := readSource(record.Headers)
-	if err != nil {
-		w.poison.skip(ctx, record, err)
-		return nil
-	}
-	if w.taken.has(source) {
+	if err == nil && w.taken.has(source) {
 		w.metrics.repeated.Inc()
 		return nil
 	}
 	var c event.Change
-	if err := json.Unmarshal(record.Value, &c); err != nil {
-		// The decoder's text may quote the record.
-		w.poison.skip(ctx, record, fmt.Errorf("%w: the value is no change", event.ErrBadRecord))
+	if err == nil && json.Unmarshal(record.Value, &c) != nil {
+		err = fmt.Errorf("%w: the value is no change", event.ErrBadRecord) // the decoder's own words may quote it
+	}
+	if err != nil {
+		w.poison.skip(ctx, record, err)
 		return nil
 	}
 	w.taken.add(source)

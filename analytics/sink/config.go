@@ -29,11 +29,11 @@ type Config struct {
 	// event waits for others, at most, unless ClickHouse or SmallInserts hold it up.
 	MinFlush time.Duration
 	MaxFlush time.Duration
-	// SmallInserts bounds the inserts per second of this process that are not full: ClickHouse makes
-	// a part of each, and has to merge them.
+	// SmallInserts bounds the batches per second of this process that are not full: ClickHouse makes a
+	// part of each insert, and has to merge them.
 	SmallInserts int
 	// BufferBytes bounds the records in memory, those being decoded and inserted included. Beyond it
-	// the sink stops fetching.
+	// the sink stops fetching; one fetch from each broker, uncompressed, may come on top.
 	BufferBytes int
 	// FetchBytes bounds one answer of a broker.
 	FetchBytes int

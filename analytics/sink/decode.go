@@ -102,7 +102,8 @@ func (d *decoder) identities(meta *event.Meta, t *texts, r *row) {
 // extra gathers the top-level members that have no column, those whose column does not hold what was
 // given included.
 func (d *decoder) extra(value []byte, note event.TimeNote, t *texts) string {
-	out := append(d.scratch[:0], '{')
+	out := d.scratch[:0]
+	out = append(out, '{')
 	var m jsonscan.Members
 	m.Reset(value, d.limits.Depth)
 	for m.Next() {
@@ -125,9 +126,10 @@ func (d *decoder) extra(value []byte, note event.TimeNote, t *texts) string {
 		out = append(out, ':')
 		out = append(out, m.Value()...)
 	}
-	d.scratch = append(out, '}')
-	mend(d.scratch)
-	return t.keep(d.scratch)
+	out = append(out, '}')
+	d.scratch = out
+	mend(out)
+	return t.keep(out)
 }
 
 // object is the raw text of an object, fit for ClickHouse. It stays in the record unless it has to

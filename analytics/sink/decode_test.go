@@ -316,3 +316,40 @@ func TestTextsKeepWhatTheyGaveOut(t *testing.T) {
 		kept.reset()
 	}
 }
+
+// A record costs the sink a handful of small allocations: the header's texts and the node's.
+func TestTakeAllocatesLittle(t *testing.T) {
+	records := shopRecords(1000, event.TopicEvents, 1)
+	s := benchSink(t, nil)
+	w := s.work(tp{event.TopicEvents, 0}, start{}).(*eventWork)
+	take := func() {
+		for _, r := range records {
+			if err := w.take(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.abandon()
+	}
+	take() // fills the caches and the pool
+	if n := testing.AllocsPerRun(5, take) / float64(len(records)); n > 8 {
+		t.Errorf("%.1f allocations a record", n)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(page("m", "d")))
+	f.Add([]byte(`{"event_type":"track","event_name":"x","payload":{"products":[{"sku":"\ud800"}],"revenue":"1e9"},"context":{"page":{"url":"//a?utm_source=%zz"}},"q":1}`))
+	f.Add([]byte(`{"event_type":"alias","previous_id":"a@b.example","timestamp":1e300}`))
+	d := newDecoder(event.DefaultLimits())
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var r row
+		if d.decode(record(event.TopicEvents, 0, string(value)), &texts{}, &r) != nil {
+			return
+		}
+		for _, column := range []int{colPayload, colContext, colExtra} {
+			if !json.Valid([]byte(r.text[column])) {
+				t.Errorf("%s is no JSON: %q", textNames[column], r.text[column])
+			}
+		}
+	})
+}

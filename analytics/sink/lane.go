@@ -138,9 +138,15 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// takeQueue decodes what was fetched, and inserts batches as they fill up.
+// takeQueue decodes what was fetched, and inserts batches as they fill up, until the queue is empty
+// or the lane is to end.
 func (l *lane) takeQueue(ctx context.Context) error {
 	for {
+		select {
+		case <-l.quit:
+			return nil
+		default:
+		}
 		records := l.pop()
 		if records == nil {
 			return nil

@@ -3,6 +3,7 @@ package sink
 import (
 	"fmt"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,23 +99,37 @@ func TestHostileTextArrives(t *testing.T) {
 	r.want("1", `SELECT count() FROM events WHERE payload = '{"a":1,"a":2,"":1e999}'`)
 }
 
-// A backfill of many months is one part, and so is a batch that is inserted as the month ends.
+// A backfill of many months is one part in one partition, and so is every insert as a month ends.
 func TestOneInsertTouchesOnePartition(t *testing.T) {
 	r := newRig(t)
-	newYear := time.Date(2026, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
-	clock := newYear
-	r.start(func(s *Sink) { s.now = func() time.Time { return clock } })
-	var history []*kgo.Record
-	for month := range 36 {
-		value := fmt.Sprintf(`{"message_id":"h%d","anonymous_id":"d","event_type":"page","timestamp":%q}`, month, noon.AddDate(0, -month, 0).Format(time.RFC3339))
-		history = append(history, record(event.TopicBackfill, 0, value, func(m *event.Meta) {
-			m.ReceivedAt = newYear.AddDate(0, 0, month-18) // of two months, as a batch may be
-		}))
+	newYear := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	var clock atomic.Int64 // microseconds since 1970; every look moves it on
+	clock.Store(newYear.AddDate(0, 0, -10).UnixMicro())
+	s := r.start(func(s *Sink) {
+		s.now = func() time.Time { return time.UnixMicro(clock.Add(20_000)).UTC() }
+	})
+	views := func(prefix string) (records []*kgo.Record) {
+		for month := range 36 {
+			value := fmt.Sprintf(`{"message_id":"%s%d","anonymous_id":"d","event_type":"page","timestamp":%q}`, prefix, month, noon.AddDate(0, -month, 0).Format(time.RFC3339))
+			records = append(records, record(event.TopicBackfill, 0, value, func(m *event.Meta) {
+				m.ReceivedAt = newYear.AddDate(0, 0, month-18) // of two months, as a batch may be
+			}))
+		}
+		return records
 	}
-	r.produce(history...)
+	r.produce(views("h")...)
 	r.reach(event.TopicBackfill, 0, 36)
-	r.want("36|36|1", "SELECT count(), uniqExact(toYYYYMM(timestamp)), uniqExact(_part) FROM events")
-	r.want("202612|1|36", "SELECT partition, count(), sum(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active GROUP BY 1")
+	r.want("36|36|1", "SELECT count(), uniqExact(toYYYYMM(timestamp)), uniqExact(_partition_id) FROM events")
+	clock.Store(newYear.UnixMicro() - 30_000)
+	for i := range 10 {
+		r.produce(views(fmt.Sprint("n", i, "-"))...)
+	}
+	r.reach(event.TopicBackfill, 0, 11*36)
+	r.want("396|2", "SELECT count(), uniqExact(_partition_id) FROM events")
+	r.want("", "SELECT loaded_at FROM events GROUP BY loaded_at HAVING uniqExact(_partition_id) > 1") // one load time is one insert
+	if n := testutil.CollectAndCount(s.metrics.seconds); n == 0 {
+		t.Error("no insert was timed")
+	}
 }
 
 // What a stopping sink has taken is in the table when it is gone, and the next one goes on there.

@@ -95,7 +95,7 @@ func jsonText(raw []byte) string {
 
 // marshal is a part of a change as JSON again: what was read can be written.
 func marshal(v any) string {
-	text, err := json.MarshalNoEscape(v)
+	text, err := json.MarshalWithOption(v, json.DisableHTMLEscape())
 	if err != nil {
 		return ""
 	}

@@ -8,7 +8,6 @@ package control
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/cockroachdb/cockroach-go/v2/crdb"
 	"github.com/jackc/pgx/v5"
@@ -68,9 +67,4 @@ const uniqueViolation = "23505"
 func isDuplicate(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == uniqueViolation
-}
-
-// storable text is valid UTF-8 without NUL, which the state store cannot hold.
-func storable(s string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }

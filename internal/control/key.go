@@ -140,7 +140,7 @@ func (p *Plane) CreateKey(ctx context.Context, spec KeySpec) (secret string, inf
 		prefix = "ks_trk_"
 	}
 	secret = prefix + random(secretBytes)
-	info = KeyInfo{KeyID: "key_" + random(idBytes), Tenant: spec.Tenant, Scope: spec.Scope, Label: storable(spec.Label),
+	info = KeyInfo{KeyID: "key_" + random(idBytes), Tenant: spec.Tenant, Scope: spec.Scope, Label: sql.Text(spec.Label),
 		Origins: append([]string{}, spec.Origins...), Rate: spec.Rate, Burst: spec.Burst,
 		CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
 	hash := Hash([]byte(secret))
@@ -167,7 +167,7 @@ func (p *Plane) ListKeys(ctx context.Context, tenant uuid.UUID) ([]KeyInfo, erro
 // RevokeKey ends a key for ever; edges follow within their caches' time. A key of another tenant is
 // ErrUnknownKey; revoking twice is no error.
 func (p *Plane) RevokeKey(ctx context.Context, tenant uuid.UUID, keyID string) error {
-	n, err := p.exec(ctx, keyRevoke, tenant, storable(keyID), time.Now().UTC())
+	n, err := p.exec(ctx, keyRevoke, tenant, sql.Text(keyID), time.Now().UTC())
 	if err != nil {
 		return fmt.Errorf("revoke key: %w", err)
 	}

@@ -46,7 +46,7 @@ func (p *Plane) CreateTenant(ctx context.Context, slug, name string) (Tenant, er
 	if len(name) > maxTenantName {
 		return Tenant{}, fmt.Errorf("%w: name has %d bytes, the limit is %d", ErrInvalid, len(name), maxTenantName)
 	}
-	t := Tenant{ID: uuid.New(), Slug: slug, Name: storable(name), Settings: event.DefaultSettings(),
+	t := Tenant{ID: uuid.New(), Slug: slug, Name: sql.Text(name), Settings: event.DefaultSettings(),
 		CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
 	// No settings are stored: a tenant that never set any follows the defaults.
 	_, err := p.exec(ctx, tenantCreate, t.ID, t.Slug, t.Name, "", t.CreatedAt)

@@ -8,6 +8,9 @@
 -- fsync: the sink takes its place in the log from this table and from sink_positions; a position
 -- that outlives its rows in a power cut would be a gap. Inserts stay below min_bytes_for_wide_part:
 -- one data file to write and to sync, not two for each column.
+-- payload is text, not the JSON type: that takes four times as long to insert, makes floats of
+-- numbers, and refuses a whole insert for one key given twice. payload_json reads it by path.
+-- ZSTD(1): 87 bytes a row of a shop's traffic, where LZ4 has 149, for 2 us more of the server's CPU.
 CREATE TABLE IF NOT EXISTS events
 (
     tenant_id UUID COMMENT 'The tenant, taken from the API key',

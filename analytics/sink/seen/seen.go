@@ -55,15 +55,15 @@ func (w *Window) Add(now time.Time, hash uint64) {
 // turn begins a generation. The oldest one goes when there are too many, or when the one after it
 // began before the window.
 func (w *Window) turn(now time.Time) {
-	g := w.generations
-	if len(g) >= Generations || len(g) > 1 && now.Sub(g[1].born) >= w.length {
-		set := g[0].set
-		set.clear()
-		copy(g, g[1:])
-		g[len(g)-1] = generation{born: now, set: set}
+	n := len(w.generations)
+	if n < Generations && (n < 2 || now.Sub(w.generations[1].born) < w.length) {
+		w.generations = append(w.generations, generation{born: now, set: newSet(w.capacity)})
 		return
 	}
-	w.generations = append(g, generation{born: now, set: newSet(w.capacity)})
+	set := w.generations[0].set
+	set.clear()
+	copy(w.generations, w.generations[1:])
+	w.generations[n-1] = generation{born: now, set: set}
 }
 
 // Len is the number of hashes remembered.
