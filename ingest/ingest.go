@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,9 +78,8 @@ type Deps struct {
 type Ingest struct {
 	cfg    Config
 	deps   Deps
-	server *edge.Server
-	live   *produce.Lane
-	parts  []part // started, in order
+	server atomic.Pointer[edge.Server] // set once it listens; probes may ask before
+	parts  []part                      // started, in order
 }
 
 // part is what Start started.
@@ -123,28 +123,30 @@ func (i *Ingest) start(ctx context.Context) error {
 		}
 		i.parts = append(i.parts, p)
 	}
-	if i.live, err = i.lane("live", event.TopicEvents, nil); err != nil {
+	live, err := i.lane("live", event.TopicEvents, nil)
+	if err != nil {
 		return err
 	}
 	backfill, err := i.lane("backfill", event.TopicBackfill, jobs)
 	if err != nil {
 		return err
 	}
-	for _, l := range []*produce.Lane{i.live, backfill} {
+	for _, l := range []*produce.Lane{live, backfill} {
 		if err := l.Start(ctx); err != nil {
 			return err
 		}
 	}
-	i.server, err = edge.New(i.cfg.Edge, edge.Deps{
-		Keys: keys, Live: i.live, Backfill: backfill, Jobs: jobs, Log: log, Registry: reg,
+	server, err := edge.New(i.cfg.Edge, edge.Deps{
+		Keys: keys, Live: live, Backfill: backfill, Jobs: jobs, Log: log, Registry: reg,
 	})
 	if err != nil {
 		return err
 	}
-	if err := i.server.Start(ctx); err != nil {
+	if err := server.Start(ctx); err != nil {
 		return err
 	}
-	i.parts = append(i.parts, i.server)
+	i.parts = append(i.parts, server)
+	i.server.Store(server)
 	return nil
 }
 
@@ -168,14 +170,15 @@ func (i *Ingest) lane(name, topic string, jobs *job.Recorder) (*produce.Lane, er
 }
 
 // Addr is where the edge listens, after Start.
-func (i *Ingest) Addr() net.Addr { return i.server.Addr() }
+func (i *Ingest) Addr() net.Addr { return i.server.Load().Addr() }
 
 // Ready is nil while the edge takes events; else it names what is in the way.
 func (i *Ingest) Ready(context.Context) error {
-	if i.server == nil {
+	server := i.server.Load()
+	if server == nil {
 		return errors.New("edge: not started")
 	}
-	return i.server.Ready()
+	return server.Ready()
 }
 
 // Stop takes no more connections, finishes the requests under way, flushes the lanes and closes the

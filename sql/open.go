@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,4 +54,12 @@ func prepareSession(ctx context.Context, c *pgx.Conn) error {
 		return fmt.Errorf("prepare a session: %w", err)
 	}
 	return nil
+}
+
+// Text is s as the state store can hold it: valid UTF-8, with U+FFFD for NUL.
+func Text(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }

@@ -3,6 +3,7 @@ package demo
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,17 +15,28 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/keystone-cdp/keystone/bench/edge"
 	"github.com/keystone-cdp/keystone/bench/load"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain sees that nothing is left running but fasthttp's own: a clock, and a sweeper that looks
+// every ten seconds whether its server is still there.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
 
-// edge is an edge with nothing behind it: it judges events as the specification says, remembers
+// hollow is an edge with nothing behind it: it judges events as the specification says, remembers
 // message ids and the path by which each device's events came, and fails now and then.
-type edge struct {
+type hollow struct {
 	mu      sync.Mutex
 	ids     map[string]int    // message id → deliveries
 	devices map[string]string // device → path
@@ -32,7 +44,7 @@ type edge struct {
 	asked   int
 }
 
-func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *hollow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.asked++; e.asked%50 == 7 {
@@ -67,7 +79,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"accepted": accepted, "rejected": rejected})
 }
 
-func (e *edge) take(body []byte, path string) bool {
+func (e *hollow) take(body []byte, path string) bool {
 	var x event.Event
 	var ids event.Identifiers
 	settings := event.DefaultSettings()
@@ -88,7 +100,7 @@ func (e *edge) take(body []byte, path string) bool {
 }
 
 func TestReplay(t *testing.T) {
-	e := &edge{ids: map[string]int{}, devices: map[string]string{}}
+	e := &hollow{ids: map[string]int{}, devices: map[string]string{}}
 	server := httptest.NewServer(e)
 	defer server.Close()
 	cfg := DefaultConfig()
@@ -123,6 +135,44 @@ func TestReplay(t *testing.T) {
 	}
 	if !strings.Contains(bar.String(), fmt.Sprintf("%d/%d", 4000, 4000)) {
 		t.Errorf("the bar does not end full: %q", bar.String())
+	}
+}
+
+// The same through the real edge: what it acknowledged is in the log, and it refused what is invalid.
+func TestReplayIntoTheLog(t *testing.T) {
+	seeds := enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 2}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 2})
+	e, err := edge.Start(t.Context(), seeds, t.TempDir(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	cfg := DefaultConfig()
+	cfg.EdgeURL, cfg.TrackerKey, cfg.IntegrationKey = e.URL, edge.TrackerKey, edge.IntegrationKey
+	cfg.Shop.Events, cfg.Shop.Invalid, cfg.Connections = 3_000, 0.02, 8
+	s, err := Replay(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Failed != 0 || s.Rejected != int64(s.Truth.Invalid) || s.Acknowledged != int64(s.Truth.Delivered()) {
+		t.Errorf("%+v\n%s\n%s", s, s.LiveReport, s.HistoryReport)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(t.Context(), event.TopicEvents, event.TopicBackfill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records int64
+	ends.Each(func(o kadm.ListedOffset) { records += o.Offset })
+	if records != s.Acknowledged {
+		t.Errorf("%d records in the log, %d acknowledged", records, s.Acknowledged)
 	}
 }
 

@@ -120,7 +120,7 @@ func child(b *testing.B, role string, env ...string) (url string, pid int) {
 }
 
 // events is how many each server takes in one round.
-const events = 50_000
+const events = 30_000
 
 // BenchmarkEdge is requests and events per second, and the edge's processor time for each event: as
 // such, and as a multiple of what a server takes that only answers. The load generator and the

@@ -27,8 +27,9 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
-// events is how many one round brings into the state store.
-const events = 20_000
+// events is how many one round brings into the state store: more than the processor queues, so that
+// it has to stop and go on fetching, as it does behind a real backlog.
+const events = 60_000
 
 // BenchmarkProcessor is events per second, for a shop's ordinary day, for anonymous page views and
 // for a storm of identifies. The state store and the broker share the cores.

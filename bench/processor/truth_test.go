@@ -2,7 +2,6 @@ package processor_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"maps"
 	"strings"
@@ -26,7 +25,7 @@ import (
 // books say.
 func TestTheStoreHoldsTheTruth(t *testing.T) {
 	dsn := enginetest.Store(t)
-	if err := sql.Migrate(t.Context(), dsn, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
+	if err := sql.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := sql.Open(t.Context(), dsn, 4)
@@ -42,7 +41,7 @@ func TestTheStoreHoldsTheTruth(t *testing.T) {
 		enginetest.Topic{Name: event.TopicEvents, Partitions: 3}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 1},
 		enginetest.Topic{Name: event.TopicChanges, Partitions: 1}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
 	cfg := shop.DefaultConfig()
-	cfg.Events, cfg.Invalid, cfg.Mix.Duplicate, cfg.Mix.Shared = 3_000, 0.01, 0.05, 0.1
+	cfg.Events, cfg.Invalid, cfg.Mix.Duplicate, cfg.Mix.Shared = 2_000, 0.01, 0.05, 0.1
 	log, err := feed.Fill(t.Context(), seeds, event.TopicEvents, tenant.ID, cfg)
 	if err != nil {
 		t.Fatal(err)

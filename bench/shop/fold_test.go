@@ -72,7 +72,7 @@ func TestTruthIsWhatComesOut(t *testing.T) {
 	for _, mix := range []shop.Mix{shop.DefaultMix(), shop.IdentifyStormMix()} {
 		for _, partitions := range []int{1, 5} {
 			cfg := shop.DefaultConfig()
-			cfg.Mix, cfg.Events, cfg.Invalid = mix, 3_000, 0.01
+			cfg.Mix, cfg.Events, cfg.Invalid = mix, 2_000, 0.01
 			s, err := shop.New(cfg)
 			if err != nil {
 				t.Fatal(err)

@@ -212,7 +212,7 @@ func (l *ledger) truth(t *testing.T) Truth {
 func TestTruthIsWhatTheEventsSay(t *testing.T) {
 	for _, m := range mixes() {
 		for seed := range uint64(2) {
-			s := stream(t, func(c *Config) { c.Mix, c.Seed, c.Invalid, c.Events = m, seed, 0.01, 3_000 })
+			s := stream(t, func(c *Config) { c.Mix, c.Seed, c.Invalid, c.Events = m, seed, 0.01, 2_000 })
 			l := newLedger()
 			deliveries, invalid := 0, 0
 			for body, d := range s.All() {

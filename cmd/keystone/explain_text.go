@@ -105,7 +105,7 @@ func writeMerge(b *strings.Builder, m *store.MergeRow, live uuid.UUID) {
 func writeLineage(b *strings.Builder, changes []explained, indent string) {
 	for i := range changes {
 		c := &changes[i]
-		fmt.Fprintf(b, "%s%s %s: %s → %s\n", indent, c.Op, c.Path, orAbsent(c.Old), orAbsent(c.New))
+		fmt.Fprintf(b, "%s%s %q: %s → %s\n", indent, c.Op, c.Path, orAbsent(c.Old), orAbsent(c.New))
 		fmt.Fprintf(b, "%s    %s\n", indent, c.Rule)
 		switch c.CauseKind {
 		case "unmerge":

@@ -167,7 +167,7 @@ func TestBatchLimits(t *testing.T) {
 func TestLargeBatch(t *testing.T) {
 	r := newRig(t, options{})
 	var body strings.Builder
-	const n = 12_345
+	const n = 4_321
 	for i := range n {
 		fmt.Fprintf(&body, `{"message_id":"m%d","anonymous_id":"u%d","event_type":"track","event_name":"x"}`+"\n", i, i%97)
 	}

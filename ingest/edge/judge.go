@@ -12,11 +12,14 @@ import (
 type judge struct {
 	event event.Event
 	ids   event.Identifiers
+	large bool // the decoder has grown beyond what is worth keeping
 }
 
 // judge decodes an event. foreign: it was rewritten from an SDK's message, and may be of a type that
 // the native endpoints do not take.
 func (j *judge) judge(data []byte, foreign bool, g *key.Grant, lim event.Limits) *event.Error {
+	j.large = j.large || len(data) > keepDecoder
+	j.ids.Dropped = 0
 	if err := j.event.Decode(data, lim); err != nil {
 		var verdict *event.Error
 		if !errors.As(err, &verdict) {

@@ -1,10 +1,33 @@
 package edge
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// listenShared listens on an address that other processes may listen on as well (SO_REUSEPORT): a
+// new edge takes connections before the old one has stopped.
+func listenShared(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var set error
+		err := c.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		return errors.Join(err, set)
+	}}
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return l, nil
+}
 
 // listener bounds the connections and knows them, so that Stop can close those that do not end.
 type listener struct {
@@ -19,8 +42,23 @@ type listener struct {
 
 type conn struct {
 	net.Conn
-	l    *listener
-	once sync.Once
+	l        *listener
+	once     sync.Once
+	timedOut atomic.Bool
+}
+
+// Read notes a deadline that has passed: not all readers above hand that error through.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.timedOut.Store(true)
+	}
+	return n, err
+}
+
+func timedOut(c net.Conn) bool {
+	own, ok := c.(*conn)
+	return ok && own.timedOut.Load()
 }
 
 func newListener(l net.Listener, limit int, m *metrics) *listener {

@@ -3,6 +3,7 @@ package edge
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -122,7 +123,8 @@ func TestBatchInAnOutage(t *testing.T) {
 	end()
 	until(t, "the job's offsets are known", func() bool { return status()["processed"] == 2500.0 })
 	_, ids := r.atLeast(event.TopicBackfill, 2501)
-	for i, id := range ids[1:] {
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "warm" })
+	for i, id := range ids {
 		if id != fmt.Sprintf("m%04d", i) {
 			t.Fatalf("%s came when m%04d was due", id, i)
 		}

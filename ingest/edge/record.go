@@ -44,7 +44,7 @@ func (s *Server) build(rec *kgo.Record, b *builder, j *judge, value, userAgent [
 	m.MessageID, m.IdentityNode, m.UserAgent = "", uuid.Nil, ""
 	if len(j.event.MessageID) == 0 {
 		if m.MessageID = s.doubt.recall(m.Tenant, value, m.ReceivedAt); m.MessageID == "" {
-			m.MessageID = text(appendMessageID(b.minted[:0], micros))
+			m.MessageID = view(appendMessageID(b.minted[:0], micros))
 		}
 	}
 	if len(j.ids.Verified) > 0 {
@@ -54,10 +54,7 @@ func (s *Server) build(rec *kgo.Record, b *builder, j *judge, value, userAgent [
 		userAgent = b.userAgent
 	}
 	if len(userAgent) > 0 && !j.saysUserAgent() {
-		m.UserAgent = text(userAgent)
-	}
-	if n := j.ids.Dropped; n > 0 {
-		s.metrics.nobody.Add(float64(n))
+		m.UserAgent = view(userAgent)
 	}
 	key := len(b.arena)
 	b.arena = event.RoutingKey(b.arena, m.Tenant, j.ids.Routing())
@@ -76,5 +73,5 @@ func (s *Server) build(rec *kgo.Record, b *builder, j *judge, value, userAgent [
 func (b *builder) begin(r *request) {
 	b.meta.Tenant = r.grant.Tenant
 	b.meta.KeyID = r.grant.KeyID
-	b.meta.RequestID = text(r.requestID)
+	b.meta.RequestID = view(r.requestID)
 }

@@ -1,9 +1,9 @@
 package edge
 
 import (
+	"bytes"
 	"errors"
 	"io"
-	"net"
 	"net/netip"
 	"time"
 
@@ -37,10 +37,12 @@ type request struct {
 	retained  bool
 }
 
-// What a request's builder keeps for the next one.
+// What a request keeps for the next one.
 const (
 	keepArena   = 64 << 10 // bytes
 	keepHeaders = 64
+	keepItems   = 4 << 10
+	keepDecoder = 64 << 10 // bytes of the largest event it has decoded
 )
 
 // release gives r back, unless the log's client still holds some of its memory: then all of it is
@@ -53,7 +55,12 @@ func (r *request) release() {
 	}
 	r.record = kgo.Record{}
 	r.builder.reset(keepArena, keepHeaders)
-	r.batch.Reset(0)
+	if r.batch.Reset(0); cap(r.batch.Items) > keepItems {
+		r.batch = payload.Batch{}
+	}
+	if r.judge.large {
+		r.judge = judge{}
+	}
 	r.message = segment.Message{}
 	if cap(r.out) > maxCopied {
 		r.out = nil
@@ -166,11 +173,16 @@ func (r *request) read(ctx *fasthttp.RequestCtx, limit int, sniff bool) *failure
 	if src.Body == nil {
 		src.Body, src.Length = noBody{}, 0
 	}
+	if src.Length < 0 && announcesLength(h.RawHeaders()) {
+		// Two answers to where the body ends: what follows may be another's request, smuggled.
+		return &failure{Error: event.Error{Code: codeBadRequest, Message: "give Content-Length or Transfer-Encoding, not both"}, close: true}
+	}
 	err := r.s.bodies.Read(&r.body, src)
-	var network net.Error
 	switch {
 	case err == nil:
 		return nil
+	case timedOut(ctx.Conn()):
+		return fail(codeTimeout, "the body did not arrive in time")
 	case errors.Is(err, payload.ErrTooLarge):
 		discard(src.Body)
 		return fail(event.CodeTooLarge, "the body exceeds the limit")
@@ -180,10 +192,18 @@ func (r *request) read(ctx *fasthttp.RequestCtx, limit int, sniff bool) *failure
 		return fail(event.CodeInvalidJSON, err.Error())
 	case errors.Is(err, payload.ErrBusy):
 		return unavailable(err.Error())
-	case errors.As(err, &network) && network.Timeout():
-		return fail(codeTimeout, "the body did not arrive in time")
 	}
 	return &failure{Error: event.Error{Code: codeBadRequest, Message: "the body is not all there"}, close: true}
+}
+
+func announcesLength(headers []byte) bool {
+	for line := range bytes.SplitSeq(headers, []byte("\n")) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(bytes.TrimSpace(name), []byte(fasthttp.HeaderContentLength)) {
+			return true
+		}
+	}
+	return false
 }
 
 type noBody struct{}
@@ -204,7 +224,7 @@ func (r *request) browser(ctx *fasthttp.RequestCtx) {
 	}
 	if addr := r.s.clientAddress(ctx); addr != (netip.Addr{}) {
 		r.builder.ip = addr.AppendTo(r.builder.ip[:0])
-		r.builder.meta.IP = text(r.builder.ip)
+		r.builder.meta.IP = view(r.builder.ip)
 	}
 	if ua := ctx.Request.Header.UserAgent(); len(ua) <= maxUserAgent {
 		r.builder.userAgent = ua

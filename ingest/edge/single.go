@@ -38,7 +38,7 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 	}
 	value := payload.Trim(r.body.B)
 	r.received(1)
-	if err := r.judge.judge(value, false, r.grant, r.s.cfg.Limits); err != nil {
+	if err := r.check(value, false); err != nil {
 		return r.reject(err)
 	}
 	r.builder.begin(r)
@@ -57,6 +57,15 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 	r.allowOrigin(ctx)
 	r.answer(ctx, fasthttp.StatusOK)
 	return nil
+}
+
+// check judges an event for the request's tenant and counts what named nobody.
+func (r *request) check(data []byte, foreign bool) *event.Error {
+	err := r.judge.judge(data, foreign, r.grant, r.s.cfg.Limits)
+	if n := r.judge.ids.Dropped; n > 0 {
+		r.s.metrics.nobody.Add(float64(n))
+	}
+	return err
 }
 
 func (r *request) received(n int) { r.s.metrics.received[r.route.endpoint].Add(float64(n)) }

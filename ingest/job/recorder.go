@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/ingest/throttle"
 )
 
 // Config of a Recorder.
@@ -56,6 +58,7 @@ type Recorder struct {
 	log   *slog.Logger
 	lost  prometheus.Counter
 
+	losses throttle.Message
 	queue  chan task
 	cancel context.CancelFunc
 	quit   chan struct{}
@@ -173,7 +176,9 @@ func (r *Recorder) enqueue(t task) bool {
 
 func (r *Recorder) drop(t task, err error) {
 	r.lost.Inc()
-	r.log.Error("could not write a job's progress down", "job_id", t.id, "error", err)
+	if leftOut, ok := r.losses.Now(); ok {
+		r.log.Error("could not write a job's progress down", "job_id", t.id, "error", err, "left_out", leftOut)
+	}
 	r.finish(t)
 }
 

@@ -27,10 +27,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/ingest/spool"
+	"github.com/keystone-cdp/keystone/ingest/throttle"
 )
 
 // Spool is where records wait for a log that does not take them; *spool.Spool is one.
@@ -53,6 +53,9 @@ type Lane struct {
 	// offsets, before they are forgotten. Set before Start.
 	Delivered func(records []*kgo.Record)
 
+	refusals throttle.Message
+	silences throttle.Message
+
 	late     atomic.Bool // the group under way has waited too long: everything goes to the spool
 	ready    chan struct{}
 	punctual chan struct{} // signalled when a late group has been answered; capacity 1
@@ -65,17 +68,6 @@ type Lane struct {
 	gather *group
 	sent   *group // under way; nil: none
 	closed bool
-}
-
-// group is records of many requests that go to the log together. done is closed when its fate is
-// known; the fields above it are then final.
-type group struct {
-	late    bool                  // no answer in time: it may or may not be in the log
-	failed  map[*kgo.Record]error // what the log refused; nil: nothing
-	unsent  bool                  // it was never handed to the log
-	done    chan struct{}
-	decided bool // under Lane.mu: done is closed
-	records []*kgo.Record
 }
 
 // NewLane makes a lane into topic. The spool must be open; the lane starts and stops it.
@@ -115,8 +107,6 @@ func NewLane(cfg Config, topic string, sp Spool, log *slog.Logger, reg prometheu
 	l.metrics = newMetrics(reg, topic, l)
 	return l, nil
 }
-
-func newGroup() *group { return &group{done: make(chan struct{})} }
 
 // Start runs the lane and the drain of its spool. The log need not be there.
 func (l *Lane) Start(context.Context) error {
@@ -161,229 +151,6 @@ func (l *Lane) Ready() error {
 
 // direct tells that records may go straight to the log: nothing waits in front of them.
 func (l *Lane) direct() bool { return !l.late.Load() && l.spool.Pending() == 0 }
-
-// Ticket is a submission under way.
-type Ticket struct {
-	records []*kgo.Record
-	group   *group // nil: it goes to the spool
-}
-
-// Submit hands records over; Wait must follow. They must stay as they are until then, and for good
-// if the outcome is Retained. It does not block.
-func (l *Lane) Submit(records []*kgo.Record) Ticket {
-	if !l.direct() {
-		return Ticket{records: records}
-	}
-	l.mu.Lock()
-	g := l.gather
-	if l.closed || l.late.Load() || len(g.records)+len(records) > l.cfg.GroupRecords {
-		l.mu.Unlock()
-		return Ticket{records: records}
-	}
-	g.records = append(g.records, records...)
-	idle := l.sent == nil
-	l.mu.Unlock()
-	if idle {
-		signal(l.ready)
-	}
-	return Ticket{records: records, group: g}
-}
-
-// Outcome is what became of a submission. Every record is in exactly one of Logged, Refused and
-// Failed, or else in the spool.
-type Outcome struct {
-	Logged  []*kgo.Record // in the log, with their partitions and offsets
-	Spooled int
-	Refused []*kgo.Record // the log will never take them: they are too large for it
-	Failed  []*kgo.Record // Err says why; they are not acknowledged
-	Err     error
-	// Retained: the client still holds the records' memory. It must not be used again.
-	Retained bool
-	// Doubtful: what failed may nevertheless reach the log later.
-	Doubtful bool
-}
-
-// ErrUnavailable says that records could be made durable neither in the log nor in the spool.
-var ErrUnavailable = errors.New("neither the log nor the spool takes records")
-
-// Wait tells what became of a submission. It answers within AckWithin + SpoolWithin.
-func (l *Lane) Wait(t Ticket) Outcome {
-	if t.group == nil {
-		return l.toSpool(t.records, Outcome{})
-	}
-	<-t.group.done
-	switch {
-	case t.group.unsent:
-		return l.toSpool(t.records, Outcome{})
-	case t.group.late:
-		return l.toSpool(t.records, Outcome{Retained: true, Doubtful: true})
-	case t.group.failed == nil:
-		return Outcome{Logged: t.records}
-	}
-	o := Outcome{Retained: true}
-	var again []*kgo.Record
-	for _, r := range t.records {
-		switch err := t.group.failed[r]; {
-		case err == nil:
-			o.Logged = append(o.Logged, r)
-		case forGood(err):
-			o.Refused = append(o.Refused, r)
-		default:
-			again = append(again, r)
-			o.Doubtful = true
-		}
-	}
-	if len(again) == 0 {
-		return o
-	}
-	return l.toSpool(again, o)
-}
-
-// toSpool appends records behind all others that wait there.
-func (l *Lane) toSpool(records []*kgo.Record, o Outcome) Outcome {
-	err := error(spool.ErrFull)
-	if o.Doubtful || l.spool.Room() { // what is under way already may use the last of it
-		err = l.spool.Append(records, l.cfg.SpoolWithin)
-	}
-	if err != nil {
-		o.Err, o.Failed = fmt.Errorf("%w: %w", ErrUnavailable, err), records
-		o.Doubtful = o.Doubtful || errors.Is(err, spool.ErrDoubtful)
-		l.metrics.unavailable.Add(float64(len(records)))
-		return o
-	}
-	o.Spooled, o.Doubtful = len(records), false
-	l.metrics.spooled.Add(float64(len(records)))
-	return o
-}
-
-// run hands group after group to the log. While one is under way the next gathers.
-func (l *Lane) run(ctx context.Context) {
-	for {
-		select {
-		case <-l.ready:
-		case <-ctx.Done():
-			l.mu.Lock()
-			l.decide(l.gather, func(g *group) { g.unsent = true })
-			l.mu.Unlock()
-			return
-		}
-		for l.send(ctx) {
-		}
-	}
-}
-
-// send hands over what has gathered and waits for the answer. It answers false if there was nothing.
-func (l *Lane) send(ctx context.Context) bool {
-	l.mu.Lock()
-	g := l.gather
-	if len(g.records) == 0 {
-		l.sent = nil
-		l.mu.Unlock()
-		return false
-	}
-	l.sent, l.gather = g, newGroup()
-	l.mu.Unlock()
-
-	begin := time.Now()
-	watchdog := time.AfterFunc(l.cfg.AckWithin, func() { l.overdue(g) })
-	results := l.client.ProduceSync(ctx, g.records...)
-	watchdog.Stop()
-	l.metrics.groups.Observe(float64(len(g.records)))
-	l.metrics.ack.Observe(time.Since(begin).Seconds())
-
-	var failed map[*kgo.Record]error
-	for _, r := range results {
-		if r.Err != nil {
-			if failed == nil {
-				failed = map[*kgo.Record]error{}
-			}
-			failed[r.Record] = r.Err
-		}
-	}
-	if failed != nil {
-		l.metrics.failed.Add(float64(len(failed)))
-		l.log.Warn("the log refused records", "records", len(failed), "error", results.FirstErr())
-	}
-	l.metrics.logged.Add(float64(len(results) - len(failed)))
-	l.mu.Lock()
-	l.decide(g, func(g *group) { g.failed = failed })
-	wasLate := g.late
-	l.mu.Unlock()
-	if wasLate {
-		l.late.Store(false)
-		signal(l.punctual)
-		l.log.Info("the log answers again", "after_ms", time.Since(begin).Milliseconds())
-	}
-	return true
-}
-
-// overdue is the watchdog: the group's requests, and those that wait behind it, go to the spool.
-func (l *Lane) overdue(g *group) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if g.decided {
-		return
-	}
-	l.late.Store(true) // before anybody learns of it: what they send next must not overtake them
-	l.decide(g, func(g *group) { g.late = true })
-	behind := l.gather
-	l.gather = newGroup()
-	l.decide(behind, func(g *group) { g.unsent = true })
-	l.metrics.late.Add(float64(len(g.records)))
-	l.log.Warn("the log does not answer; spooling", "records", len(g.records), "waited_ms", l.cfg.AckWithin.Milliseconds())
-}
-
-// decide makes a group's fate known, once. l.mu is held.
-func (l *Lane) decide(g *group, fate func(g *group)) {
-	if !g.decided {
-		fate(g)
-		g.decided = true
-		close(g.done)
-	}
-}
-
-// deliver hands spooled records to the log, for the spool's drain.
-func (l *Lane) deliver(ctx context.Context, records []*kgo.Record) (refused []*kgo.Record, err error) {
-	for l.late.Load() { // the client holds the late group: more would only pile up behind it
-		select {
-		case <-l.punctual:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	logged := records
-	results := l.client.ProduceSync(ctx, records...)
-	for _, r := range results {
-		switch {
-		case r.Err == nil:
-		case forGood(r.Err):
-			refused = append(refused, r.Record)
-		case err == nil:
-			err = fmt.Errorf("produce: %w", r.Err)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	l.metrics.logged.Add(float64(len(results) - len(refused)))
-	if l.Delivered != nil {
-		if len(refused) > 0 {
-			logged = nil
-			for _, r := range results {
-				if r.Err == nil {
-					logged = append(logged, r.Record)
-				}
-			}
-		}
-		l.Delivered(logged)
-	}
-	return refused, nil
-}
-
-// forGood tells errors about the record itself, which no repetition heals.
-func forGood(err error) bool {
-	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.InvalidRecord) || errors.Is(err, kerr.InvalidTimestamp)
-}
 
 func signal(c chan struct{}) {
 	select {

@@ -21,14 +21,14 @@ func (s *Spool) runDrain(ctx context.Context, deliver Deliver) {
 				return
 			}
 		}
-		if !s.try(ctx, "read", func() error { return s.step(ctx, seg, deliver) }) {
+		if !s.try(ctx, func() error { return s.step(ctx, seg, deliver) }) {
 			return
 		}
 	}
 }
 
 // try repeats f until it succeeds; false when ctx ended first.
-func (s *Spool) try(ctx context.Context, what string, f func() error) bool {
+func (s *Spool) try(ctx context.Context, f func() error) bool {
 	wait := s.cfg.RetryAfter
 	for {
 		err := f()
@@ -39,7 +39,9 @@ func (s *Spool) try(ctx context.Context, what string, f func() error) bool {
 			return true
 		}
 		s.metrics.retries.Inc()
-		s.log.Warn("could not drain the spool; trying again", "spool", s.cfg.Name, "step", what, "error", err, "wait_ms", wait.Milliseconds())
+		if leftOut, ok := s.drainFailed.Now(); ok {
+			s.log.Warn("could not drain the spool; trying again", "spool", s.cfg.Name, "error", err, "left_out", leftOut)
+		}
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, s.cfg.RetryMax)

@@ -23,6 +23,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/ingest/throttle"
 )
 
 // What Append may answer.
@@ -45,6 +47,9 @@ type Spool struct {
 	log     *slog.Logger
 	metrics *metrics
 	lock    io.Closer
+
+	writeFailed throttle.Message
+	drainFailed throttle.Message
 
 	pending atomic.Int64 // records appended and not yet delivered; includes appends under way
 	bytes   atomic.Int64 // of segments on disk

@@ -1,19 +1,15 @@
 package spool
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
-	"pgregory.net/rapid"
 )
 
 const helperDir = "KEYSTONE_TEST_SPOOL_DIR"
@@ -191,42 +186,6 @@ func TestDrainsInOrderAndLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestRecordsComeBackWhole(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		b := rapid.SliceOfN(rapid.Byte(), 0, 40)
-		r := &kgo.Record{Key: b.Draw(t, "key"), Value: b.Draw(t, "value")}
-		for range rapid.IntRange(0, 10).Draw(t, "headers") {
-			r.Headers = append(r.Headers, kgo.RecordHeader{Key: rapid.String().Draw(t, "name"), Value: b.Draw(t, "text")})
-		}
-		frame := appendFrame(nil, r)
-		got, n, err := readFrame(append(bytes.Clone(frame), "next"...))
-		if err != nil || n != len(frame) || fmt.Sprint(*got) != fmt.Sprint(*r) {
-			t.Fatalf("%v: %v, %v", r, got, err)
-		}
-		for cut := range frame { // every prefix is short, never wrong
-			if _, _, err := readFrame(frame[:cut]); !errors.Is(err, errShort) {
-				t.Fatalf("a prefix of %d bytes: %v", cut, err)
-			}
-		}
-		frame[rapid.IntRange(0, len(frame)-1).Draw(t, "at byte")] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
-		if _, _, err := readFrame(frame); err == nil {
-			t.Fatal("a flipped bit went unseen")
-		}
-	})
-}
-
-func FuzzReadFrame(f *testing.F) {
-	f.Add(appendFrame(nil, record("x")[0]))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if r, n, err := readFrame(data); err == nil && (r == nil || n > len(data)) {
-			t.Fatal("a frame beyond its input")
-		}
-		if len(data) > 0 && nextFrame(data) < 1 {
-			t.Fatal("no progress")
-		}
-	})
-}
-
 func TestSurvivesARestart(t *testing.T) {
 	cfg := config(t.TempDir())
 	s, _ := open(t, cfg, OS())
@@ -290,82 +249,6 @@ func TestErrorsAndRefusals(t *testing.T) {
 	}
 }
 
-// damage writes ten records, stops, and lets f change the file.
-func damage(t *testing.T, f func(data []byte) []byte) (Config, int) {
-	t.Helper()
-	cfg := config(t.TempDir())
-	s, _ := open(t, cfg, OS())
-	log := newSink()
-	log.err = errors.New("down")
-	s.Start(log.deliver)
-	appendAll(t, s, numbers(0, 10)...)
-	if err := s.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	name := files(t, cfg.Dir, "*.seg")[0]
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	frame := len(data) / 10
-	if err := os.WriteFile(name, f(data), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return cfg, frame
-}
-
-func TestDamage(t *testing.T) {
-	frame := len(appendFrame(nil, record("value-0000")[0]))
-	for name, c := range map[string]struct {
-		change func(data []byte) []byte
-		want   []string
-		says   string
-		keeps  int // damaged files kept for an operator
-	}{
-		"torn tail":            {func(d []byte) []byte { return d[:len(d)-5] }, numbers(0, 9), "torn tail", 0},
-		"torn head":            {func(d []byte) []byte { return d[:len(d)-frame+3] }, numbers(0, 9), "torn tail", 0},
-		"zeros behind the end": {func(d []byte) []byte { return append(d, make([]byte, 4096)...) }, numbers(0, 10), "torn tail", 0},
-		"a flipped bit in the middle": {func(d []byte) []byte { d[4*frame+frame/2] ^= 1; return d },
-			append(numbers(0, 4), numbers(5, 10)...), "damaged", 1},
-		"a wild length in the middle": {func(d []byte) []byte { d[4*frame+6] = 0x7f; return d },
-			append(numbers(0, 4), numbers(5, 10)...), "damaged", 1},
-		"a wild length near the end": {func(d []byte) []byte { d[9*frame+5] = 0xff; return d }, numbers(0, 9), "torn tail", 0},
-		"both":                       {func(d []byte) []byte { d[frame+20] ^= 8; return d[:len(d)-1] }, append(numbers(0, 1), numbers(2, 9)...), "damaged", 1},
-		"all of it":                  {func(d []byte) []byte { return bytes.Repeat([]byte("KFS1junk"), 100) }, nil, "torn tail", 0},
-		"empty":                      {func(d []byte) []byte { return nil }, nil, "", 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, small := range []bool{false, true} {
-				cfg, _ := damage(t, c.change)
-				if small {
-					cfg.DrainBytes, cfg.DrainRecords = 40, 3 // windows shorter than a frame
-				}
-				s, lines := open(t, cfg, OS())
-				if int(s.Pending()) != len(c.want) {
-					t.Errorf("%d records pending, want %d", s.Pending(), len(c.want))
-				}
-				if !strings.Contains(lines.String(), c.says) {
-					t.Errorf("not reported: %s", lines)
-				}
-				if strings.Contains(lines.String(), "value-") {
-					t.Error("payloads in the log")
-				}
-				log := newSink()
-				s.Start(log.deliver)
-				equal(t, log.empty(t, s), c.want...)
-				appendAll(t, s, "after")
-				equal(t, log.empty(t, s), append(c.want, "after")...)
-				if err := s.Stop(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				if kept := files(t, cfg.Dir, "*.damaged"); len(kept) != c.keeps {
-					t.Errorf("kept %v", kept)
-				}
-			}
-		})
-	}
-}
-
 func TestWatermarkAndLimit(t *testing.T) {
 	cfg := config(t.TempDir())
 	cfg.MaxBytes, cfg.HighPercent, cfg.GatherBytes = 1<<20, 50, 1<<20
@@ -402,194 +285,6 @@ func TestWatermarkAndLimit(t *testing.T) {
 	appendAll(t, s, "again")
 }
 
-// faulty is a disk that fails on demand.
-type faulty struct {
-	FS
-	mu                          sync.Mutex
-	create, write, sync, remove error
-	block                       chan struct{} // a sync waits for it
-}
-
-func (f *faulty) set(change func(f *faulty)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change(f)
-}
-
-func (f *faulty) get(read func(f *faulty) error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return read(f)
-}
-
-func (f *faulty) Create(name string) (File, error) {
-	if err := f.get(func(f *faulty) error { return f.create }); err != nil {
-		return nil, err
-	}
-	file, err := f.FS.Create(name)
-	return faultyFile{file, f}, err
-}
-
-func (f *faulty) Remove(name string) error {
-	if err := f.get(func(f *faulty) error { return f.remove }); err != nil {
-		return err
-	}
-	return f.FS.Remove(name)
-}
-
-type faultyFile struct {
-	File
-	fs *faulty
-}
-
-func (f faultyFile) WriteAt(p []byte, at int64) (int, error) {
-	if err := f.fs.get(func(f *faulty) error { return f.write }); err != nil {
-		n, _ := f.File.WriteAt(p[:len(p)/2], at) // a full disk takes a part
-		return n, err
-	}
-	return f.File.WriteAt(p, at)
-}
-
-func (f faultyFile) Sync() error {
-	f.fs.mu.Lock()
-	block := f.fs.block
-	f.fs.mu.Unlock()
-	if block != nil {
-		<-block
-	}
-	if err := f.fs.get(func(f *faulty) error { return f.sync }); err != nil {
-		return err
-	}
-	return f.File.Sync()
-}
-
-func TestFullDiskTakesNothingAndRecovers(t *testing.T) {
-	enospc := fmt.Errorf("write: %w", syscall.ENOSPC)
-	for name, set := range map[string]func(f *faulty){
-		"no room for a file":  func(f *faulty) { f.create = enospc },
-		"no room for a frame": func(f *faulty) { f.write = enospc },
-		"failing sync":        func(f *faulty) { f.sync = syscall.EIO },
-	} {
-		for _, fresh := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, empty %v", name, fresh), func(t *testing.T) {
-				fs := &faulty{FS: OS()}
-				cfg := config(t.TempDir())
-				if !fresh && name == "no room for a file" {
-					cfg.SegmentBytes = 1 // every commit wants a new file
-				}
-				s, _ := open(t, cfg, fs)
-				log := newSink()
-				log.gate = make(chan struct{})
-				s.Start(log.deliver)
-				var want []string
-				if !fresh {
-					appendAll(t, s, "before")
-					want = append(want, "before")
-				}
-				fs.set(set)
-				for range 3 {
-					if err := s.Append(record("lost"), wait); !errors.Is(err, ErrFailed) {
-						t.Fatalf("a write that failed: %v", err)
-					}
-				}
-				if int(s.Pending()) != len(want) {
-					t.Errorf("%d pending", s.Pending())
-				}
-				fs.set(func(f *faulty) { f.create, f.write, f.sync = nil, nil, nil })
-				appendAll(t, s, "after")
-				close(log.gate)
-				equal(t, log.empty(t, s), append(want, "after")...)
-			})
-		}
-	}
-}
-
-// What a failed commit left in the file must not come back after a crash.
-func TestFailedCommitIsNotRecovered(t *testing.T) {
-	fs := &faulty{FS: OS()}
-	cfg := config(t.TempDir())
-	s, _ := open(t, cfg, fs)
-	log := newSink()
-	log.err = errors.New("down")
-	s.Start(log.deliver)
-	appendAll(t, s, "kept")
-	fs.set(func(f *faulty) { f.sync = syscall.EIO })
-	if err := s.Append(record("refused"), wait); !errors.Is(err, ErrFailed) {
-		t.Fatal(err)
-	}
-	_ = s.Stop(t.Context())
-	s, _ = open(t, cfg, OS())
-	log = newSink()
-	s.Start(log.deliver)
-	equal(t, log.empty(t, s), "kept")
-}
-
-func TestHangingDiskIsDoubtful(t *testing.T) {
-	fs := &faulty{FS: OS(), block: make(chan struct{})}
-	s, _ := open(t, config(t.TempDir()), fs)
-	log := newSink()
-	s.Start(log.deliver)
-	if err := s.Append(record("slow"), 10*time.Millisecond); !errors.Is(err, ErrDoubtful) {
-		t.Fatalf("a sync that hangs: %v", err)
-	}
-	if s.Pending() != 1 {
-		t.Errorf("%d pending: what may still come keeps its place", s.Pending())
-	}
-	close(fs.block)
-	equal(t, log.empty(t, s), "slow")
-}
-
-func TestDeliveredSegmentThatCannotBeRemoved(t *testing.T) {
-	fs := &faulty{FS: OS(), remove: syscall.EACCES}
-	cfg := config(t.TempDir())
-	cfg.SegmentBytes = 1
-	s, lines := open(t, cfg, fs)
-	log := newSink()
-	s.Start(log.deliver)
-	appendAll(t, s, "a", "b")
-	equal(t, log.empty(t, s), "a", "b")
-	if err := s.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(lines.String(), "could not remove") {
-		t.Errorf("not reported: %s", lines)
-	}
-}
-
-// Many requests share a sync, and each one's own records keep their order.
-func TestGroupCommit(t *testing.T) {
-	fs := &faulty{FS: OS(), block: make(chan struct{})}
-	s, _ := open(t, config(t.TempDir()), fs)
-	log := newSink()
-	s.Start(log.deliver)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := s.Append(record("first"), wait); err != nil {
-			t.Error(err)
-		}
-	})
-	pending(t, s, 1)
-	for i := range 50 {
-		wg.Go(func() {
-			if err := s.Append(append(record(fmt.Sprintf("%d-a", i)), record(fmt.Sprintf("%d-b", i))...), wait); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	pending(t, s, 101)
-	close(fs.block)
-	wg.Wait()
-	got := log.empty(t, s)
-	if n := testutil.ToFloat64(s.metrics.syncs); n > 3 || len(got) != 101 {
-		t.Errorf("%v syncs for %d records", n, len(got))
-	}
-	for i := 1; i < len(got); i += 2 {
-		if strings.TrimSuffix(got[i], "-a") != strings.TrimSuffix(got[i+1], "-b") {
-			t.Fatalf("torn apart: %v", got)
-		}
-	}
-}
-
 // pending waits until n records have been handed to the spool.
 func pending(t *testing.T, s *Spool, n int64) {
 	t.Helper()
@@ -598,64 +293,6 @@ func pending(t *testing.T, s *Spool, n int64) {
 			t.Fatalf("%d records pending, want %d", s.Pending(), n)
 		}
 	}
-}
-
-// helper appends numbered records and says so on its output, until it is killed.
-func helper(dir string) {
-	cfg := config(dir)
-	cfg.SegmentBytes = 4 << 10
-	s, err := Open(cfg, OS(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	if err != nil {
-		panic(err)
-	}
-	s.Start(func(ctx context.Context, _ []*kgo.Record) ([]*kgo.Record, error) {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	})
-	for i := 0; ; i++ {
-		if err := s.Append(record(fmt.Sprintf("value-%04d", i)), wait); err != nil {
-			panic(err)
-		}
-		fmt.Println(i)
-	}
-}
-
-func TestSurvivesKill9(t *testing.T) {
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), helperDir+"="+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	acked := 0
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if acked++; acked == 150 {
-			if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
-	}
-	for lines.Scan() { // what it acknowledged before it died
-		acked++
-	}
-	_, _ = io.Copy(io.Discard, out)
-	_ = cmd.Wait()
-
-	s, _ := open(t, config(dir), OS())
-	if int(s.Pending()) < acked {
-		t.Fatalf("%d records acknowledged, %d recovered", acked, s.Pending())
-	}
-	log := newSink()
-	s.Start(log.deliver)
-	got := log.empty(t, s)
-	equal(t, got, numbers(0, len(got))...)
 }
 
 func TestConfigNamesEveryBrokenRule(t *testing.T) {

@@ -49,7 +49,9 @@ func (s *Spool) commit() {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		s.log.Error("could not write to the spool", "spool", s.cfg.Name, "records", c.records, "error", err)
+		if leftOut, ok := s.writeFailed.Now(); ok {
+			s.log.Error("could not write to the spool", "spool", s.cfg.Name, "records", c.records, "error", err, "left_out", leftOut)
+		}
 		c.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	}
 	close(c.done)

@@ -15,9 +15,12 @@ import (
 	"github.com/keystone-cdp/keystone/processor/identity"
 )
 
-// ErrNothingReturns says that a merge cannot be taken back: all the identifiers that moved have
-// changed hands since, and a profile without identifiers could never be met again.
-var ErrNothingReturns = errors.New("none of the loser's identifiers can return")
+// A profile without identifiers could never be met again: a merge that would leave one behind cannot
+// be taken back.
+var (
+	ErrNothingReturns = errors.New("all identifiers that moved have changed hands since: none can return")
+	ErrNothingStays   = errors.New("all identifiers that the winner has left would return")
+)
 
 // Undo is what it takes to take one merge back: its record, and the rows it concerns as they are now.
 // Unmerge changes them in place.
@@ -104,8 +107,11 @@ func Unmerge(u *Undo, now time.Time) (*Unmerged, error) {
 		Attributes: []string{}, Kept: []Kept{}, Learned: []string{}}
 	m.out.Later = slices.Clone(u.Later)
 	m.identifiers()
-	if m.Loser.Owned.Total() == 0 {
+	switch {
+	case m.Loser.Owned.Total() == 0:
 		return nil, fmt.Errorf("undo merge %s: %w", u.Merge.MergeID, ErrNothingReturns)
+	case m.Live.Owned.Total() == 0:
+		return nil, fmt.Errorf("undo merge %s: %w", u.Merge.MergeID, ErrNothingStays)
 	}
 	m.orders()
 	m.bounds()
@@ -212,7 +218,7 @@ func (m *unmerger) bounds() {
 		{p.LastSeen, before.LastSeen, loser.LastSeen},
 		{p.AttributesAt, before.AttributesAt, loser.AttributesAt},
 	} {
-		if b.now.Equal(b.loser) && !(direct && b.now.Equal(b.before)) {
+		if b.now.Equal(b.loser) && (!direct || !b.now.Equal(b.before)) {
 			m.out.Report.WiderBounds = true
 		}
 	}

@@ -47,17 +47,17 @@ func (w *worker) settings(named map[uuid.UUID]struct{}) (map[uuid.UUID]*event.Se
 		if store.Classify(err) == store.Fatal {
 			return nil, err
 		}
-		if err := w.storeDown(attempt, err); err != nil {
+		if err := w.tryLater(attempt, err); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// storeDown waits. Nothing is lost meanwhile, and nothing grows: the offset stays where it is, and a
-// full queue pauses fetching.
-func (w *worker) storeDown(attempt int, err error) error {
+// tryLater waits. Nothing is lost meanwhile, and nothing grows: the offset stays where it is, and a full
+// queue pauses fetching.
+func (w *worker) tryLater(attempt int, err error) error {
 	w.metrics.retries.WithLabelValues(retryStore).Inc()
-	w.rarely.warn("state store does not answer", "topic", w.topic, "partition", w.partition, "attempt", attempt+1, "error", err)
+	w.rarely.warn("batch does not get into the state store", "topic", w.topic, "partition", w.partition, "attempt", attempt+1, "error", err)
 	return w.backoff(attempt)
 }
 
@@ -89,7 +89,7 @@ func (w *worker) apply(items []item, settings map[uuid.UUID]*event.Settings) err
 				}
 			}
 		}
-		if err := w.storeDown(attempt, err); err != nil {
+		if err := w.tryLater(attempt, err); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -79,6 +80,11 @@ const (
 	fetchBytes          = 16 << 20 // per broker
 	fetchPartitionBytes = 2 << 20
 	pollRecords         = 10000
+
+	// A fetch that waits for an empty topic holds back the partitions that were paused meanwhile.
+	fetchWait = 250 * time.Millisecond
+	// sessionTimeout is after how long without a sign of life a process loses its partitions to others.
+	sessionTimeout = 15 * time.Second
 )
 
 // Start joins the group. The topics must exist.
@@ -94,6 +100,8 @@ func (c *Consumer) Start(context.Context) error {
 		kgo.OnPartitionsRevoked(c.revoked),
 		kgo.OnPartitionsLost(c.lost),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 	)

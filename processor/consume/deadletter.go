@@ -41,11 +41,11 @@ const MaxAttemptsBytes = 4 << 10
 
 // deadLetter is a record given up. attempts are earlier failures, before err.
 func deadLetter(r *kgo.Record, meta *event.Meta, reason string, err error) *store.DeadLetter {
-	detail := storable(describe(err))
+	detail := store.Text(describe(err))
 	return &store.DeadLetter{
 		Tenant: meta.Tenant,
 		Offset: r.Offset,
-		JobID:  storable(meta.JobID),
+		JobID:  store.Text(meta.JobID),
 		Reason: reason,
 		Detail: detail,
 		Record: deadRecord(r, reason, detail),

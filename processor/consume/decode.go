@@ -3,7 +3,6 @@ package consume
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -82,7 +81,7 @@ func (d *decoder) decode(it *item, s *event.Settings, to *apply.Event) *store.De
 		d.metrics.times.WithLabelValues(timeNotes[note]).Inc()
 	}
 	to.Tenant, to.MessageID = it.meta.Tenant, messageID(e, it)
-	to.Type, to.Name, to.GroupID = e.Type, storable(string(e.Name)), storable(string(e.GroupID))
+	to.Type, to.Name, to.GroupID = e.Type, store.Text(string(e.Name)), store.Text(string(e.GroupID))
 	to.Payload, to.At, to.ReceivedAt = e.Payload, at, it.meta.ReceivedAt
 	if traits := event.Member(e.Context, "traits"); jsonscan.KindOf(traits) == jsonscan.Object {
 		to.Traits = traits
@@ -95,17 +94,9 @@ func (d *decoder) decode(it *item, s *event.Settings, to *apply.Event) *store.De
 func messageID(e *event.Event, it *item) string {
 	switch {
 	case len(e.MessageID) > 0:
-		return storable(string(e.MessageID))
+		return store.Text(string(e.MessageID))
 	case it.meta.MessageID != "":
-		return storable(it.meta.MessageID)
+		return store.Text(it.meta.MessageID)
 	}
 	return fmt.Sprintf("log:%s/%d/%d", it.record.Topic, it.record.Partition, it.record.Offset)
-}
-
-// storable text is valid UTF-8 without NUL, which the state store cannot hold.
-func storable(s string) string {
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
 }

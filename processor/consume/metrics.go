@@ -41,7 +41,7 @@ const (
 	resultLanded    = "landed" // applied or duplicate, by a commit that was found out about later
 
 	retryTransaction = "transaction" // met another transaction
-	retryStore       = "store"       // the state store was down
+	retryStore       = "store"       // the state store was down, or refused the batch
 	retrySplit       = "split"       // a batch was halved
 )
 

@@ -43,7 +43,7 @@ type writer struct {
 }
 
 func (w *writer) change(c *event.Change) error {
-	value, err := json.MarshalNoEscape(c)
+	value, err := json.MarshalWithOption(c, json.DisableHTMLEscape())
 	if err != nil {
 		return fmt.Errorf("write a change: %w", err)
 	}

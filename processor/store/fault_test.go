@@ -14,6 +14,7 @@ import (
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/apply"
 	"github.com/keystone-cdp/keystone/processor/apply/applytest"
+	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store/faultproxy"
 )
 
@@ -381,4 +382,33 @@ func TestPoison(t *testing.T) {
 	if n := len(dumpSQL(t, f.direct).Profiles); n != 0 {
 		t.Errorf("%d profiles were left", n)
 	}
+}
+
+// A batch of nothing but dead letters moves the offset, and leaves the partition's clock where it was.
+func TestOnlyDeadLetters(t *testing.T) {
+	f := newFaulty(t)
+	b := f.next(t, 3)
+	if _, err := f.Apply(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	f.lane.next = b.NextOffset
+	created := func() (at time.Time) {
+		t.Helper()
+		if err := f.direct.pool.QueryRow(t.Context(), `SELECT last_created_at FROM processor_offsets`).Scan(&at); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	before := created()
+	b = &Batch{Claim: f.lane.claim, Offset: f.lane.next, NextOffset: f.lane.next + 1,
+		Dead: []DeadLetter{{Offset: f.lane.next, Reason: "r", Record: outbox.Record{Topic: event.TopicDLQ, Value: []byte("v")}}}}
+	out, err := f.Apply(t.Context(), b)
+	if err != nil || len(out.Records) != 1 || out.Applied != 0 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	f.lane.next = b.NextOffset
+	if before.IsZero() || !created().Equal(before) {
+		t.Errorf("the partition's clock went from %v to %v", before, created())
+	}
+	f.done(t)
 }

@@ -39,12 +39,7 @@ func (s *Store) Unpublished(ctx context.Context, topic string, partition int32, 
 // Published deletes the batches of a partition up to the source offset upTo. Doing it again, or never,
 // does no harm: what is left is produced again.
 func (s *Store) Published(ctx context.Context, topic string, partition int32, upTo int64) error {
-	_, err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
-		b := tx.Batch()
-		b.Queue(outboxDelete, topic, partition, upTo)
-		return tx.Send(ctx, b)
-	})
-	if err != nil {
+	if _, err := s.pool.Exec(ctx, outboxDelete, topic, partition, upTo); err != nil {
 		return fmt.Errorf("delete from the outbox of %s/%d: %w", topic, partition, err)
 	}
 	return nil

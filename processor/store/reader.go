@@ -129,16 +129,16 @@ func scanIdentifier(r pgx.CollectableRow, i *IdentifierRow) error {
 	return err
 }
 
-// Merges are a tenant's collapses and merges.
-func (s *Store) Merges(ctx context.Context, tenant uuid.UUID) iter.Seq2[event.Merge, error] {
+// Merges are a tenant's collapses and merges, those taken back included.
+func (s *Store) Merges(ctx context.Context, tenant uuid.UUID) iter.Seq2[MergeRow, error] {
 	var last uuid.UUID
-	return pages(s.cfg.ReadPage, func() ([]event.Merge, error) {
-		return read(ctx, s, "merges", func(r pgx.CollectableRow, m *event.Merge) error {
+	return pages(s.cfg.ReadPage, func() ([]MergeRow, error) {
+		return read(ctx, s, "merges", func(r pgx.CollectableRow, m *MergeRow) error {
 			var body []byte
-			if err := r.Scan(&last, &body); err != nil {
+			if err := r.Scan(&last, &body, &m.UndoneAt); err != nil {
 				return err
 			}
-			return json.Unmarshal(body, m)
+			return json.Unmarshal(body, &m.Merge)
 		}, exportMerges, tenant, last, int64(s.cfg.ReadPage))
 	})
 }

@@ -89,7 +89,7 @@ func (w *saver) text(s string) textElement {
 }
 
 func (w *saver) json(v any) (textElement, error) {
-	text, err := json.MarshalNoEscape(v)
+	text, err := json.MarshalWithOption(v, json.DisableHTMLEscape())
 	if err != nil {
 		return "", fmt.Errorf("write JSON: %w", err)
 	}

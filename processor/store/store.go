@@ -20,7 +20,7 @@ import (
 
 // Config bounds the store's transactions.
 type Config struct {
-	Attempts    int           // of one transaction that meets others, before it is given up
+	Attempts    int           // of one transaction that meets others, before it is given up; at least 2
 	Timeout     time.Duration // of one attempt
 	Concurrency int           // batches at a time; 0: one on PostgreSQL, any number on CockroachDB
 	Recheck     time.Duration // how long to ask whether a commit that nobody acknowledged happened
@@ -52,13 +52,16 @@ func (c Config) Validate() error {
 		name string
 		bad  bool
 	}{
-		{"attempts", c.Attempts < 1}, {"timeout", c.Timeout <= 0}, {"recheck", c.Recheck <= 0},
+		{"timeout", c.Timeout <= 0}, {"recheck", c.Recheck <= 0},
 		{"seen_for", c.SeenFor <= 0}, {"sweep_every", c.SweepEvery <= 0}, {"sweep_page", c.SweepPage < 1},
 		{"outbox_page", c.OutboxPage < 1}, {"read_page", c.ReadPage < 1},
 	} {
 		if x.bad {
 			errs = append(errs, fmt.Errorf("%s must be positive", x.name))
 		}
+	}
+	if c.Attempts < 2 {
+		errs = append(errs, errors.New("attempts must be at least 2"))
 	}
 	if c.Concurrency < 0 {
 		errs = append(errs, errors.New("concurrency must not be negative"))
@@ -128,3 +131,6 @@ func (s *Store) takeTurn(ctx context.Context) (giveBack func(), err error) {
 		return nil, ctx.Err()
 	}
 }
+
+// Text is s as the store can hold it. Whatever came from outside and is not yet so goes through it.
+func Text(s string) string { return sql.Text(s) }

@@ -49,7 +49,7 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) e
 	defer conn.Release()
 	a := &attempts{tx: Tx{conn: conn.Conn()}, timeout: s.cfg.Timeout}
 	defer a.end()
-	err = crdb.ExecuteInTx(crdb.WithMaxRetries(ctx, max(s.cfg.Attempts-1, 1)), a, func() error {
+	err = crdb.ExecuteInTx(crdb.WithMaxRetries(ctx, s.cfg.Attempts-1), a, func() error {
 		return retryable(fn(a.begin(ctx), &a.tx))
 	})
 	return a.retries, err

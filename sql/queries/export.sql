@@ -24,7 +24,7 @@ JOIN identifier_spans AS s ON s.tenant_id = $1::UUID AND s.node_id = u.n
 ORDER BY s.node_id, s.valid_from;
 
 -- name: export_merges
-SELECT m.merge_id, m.body
+SELECT m.merge_id, m.body, m.undone_at
 FROM profile_merges AS m
 WHERE m.tenant_id = $1::UUID AND m.merge_id > $2::UUID
 ORDER BY m.merge_id

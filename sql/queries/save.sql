@@ -40,11 +40,13 @@ ON CONFLICT (tenant_id, node_id, valid_from) DO UPDATE SET
   profile_id = excluded.profile_id, version = excluded.version;
 
 -- name: merge_save
--- Named by its cause: a message that comes again after its id was forgotten finds its row here.
-INSERT INTO profile_merges (tenant_id, merge_id, winner_id, loser_id, merged_at, body)
+-- Named by its cause: a message that comes again after its id was forgotten finds its row here. If the
+-- merge was taken back in between, it is in force again.
+INSERT INTO profile_merges AS m (tenant_id, merge_id, winner_id, loser_id, merged_at, body)
 SELECT t, m, w, l, at, b
 FROM unnest($1::UUID[], $2::UUID[], $3::UUID[], $4::UUID[], $5::TIMESTAMPTZ[], $6::TEXT[]) AS u(t, m, w, l, at, b)
-ON CONFLICT (tenant_id, merge_id) DO NOTHING;
+ON CONFLICT (tenant_id, merge_id) DO UPDATE SET merged_at = excluded.merged_at, body = excluded.body, undone_at = NULL
+WHERE m.undone_at IS NOT NULL;
 
 -- name: conflict_save
 INSERT INTO identity_conflicts (tenant_id, conflict_id, message_id, profile_id, reason, node_id, kind, value,

@@ -4,6 +4,7 @@
 package faultproxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,7 @@ type Proxy struct {
 	dsn     *url.URL
 	decide  atomic.Pointer[Decide]
 	faults  atomic.Int64
+	trips   atomic.Int64
 	down    atomic.Bool
 	ln      net.Listener
 	wg      sync.WaitGroup
@@ -69,7 +71,7 @@ func Start(dsn string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read DSN: %w", err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -88,6 +90,9 @@ func (p *Proxy) Set(d Decide) { p.decide.Store(&d) }
 
 // Faults is how many statements did not pass.
 func (p *Proxy) Faults() int64 { return p.faults.Load() }
+
+// RoundTrips is how many requests were answered.
+func (p *Proxy) RoundTrips() int64 { return p.trips.Load() }
 
 // Down cuts all connections and refuses new ones, until Up.
 func (p *Proxy) Down() {
@@ -169,7 +174,7 @@ type session struct {
 }
 
 func (p *Proxy) serve(client net.Conn) error {
-	server, err := net.Dial("tcp", p.backend)
+	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.backend)
 	if err != nil {
 		return err
 	}

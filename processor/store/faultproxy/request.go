@@ -169,6 +169,7 @@ func failure(f Fault) *pgproto3.ErrorResponse {
 
 // answer passes the server's answer on, up to its end, or spoils it.
 func (s *session) answer(f Fault) error {
+	s.proxy.trips.Add(1)
 	if err := s.server.Flush(); err != nil {
 		return err
 	}

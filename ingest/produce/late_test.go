@@ -1,0 +1,93 @@
+package produce
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystone-cdp/keystone/ingest/spool"
+)
+
+// The log takes a record and answers too late: it comes twice, under one message id, in order.
+func TestLateAnswer(t *testing.T) {
+	b := newBroker(t).start()
+	l, sp := newLane(t, config(b), spool.OS())
+	warm(t, l)
+	release := make(chan struct{})
+	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	if o := send(l, "k", "1"); o.Spooled != 1 || !o.Retained {
+		t.Fatalf("%+v", o)
+	}
+	if o := send(l, "k", "2"); o.Spooled != 1 || o.Retained {
+		t.Fatalf("%+v", o)
+	}
+	close(release)
+	until(t, "the spool is empty", func() bool { return sp.Pending() == 0 })
+	if o := send(l, "k", "3"); len(o.Logged) != 1 {
+		t.Fatalf("%+v", o)
+	}
+	if got := strings.Join(all(b.read(4)), " "); got != "1 1 2 3" {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+// What gathers behind a group that is late was never sent, so it comes once.
+func TestLateAnswerForThoseBehind(t *testing.T) {
+	b := newBroker(t).start()
+	l, sp := newLane(t, config(b), spool.OS())
+	warm(t, l)
+	release := make(chan struct{})
+	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	one := l.Submit(record("k", "1"))
+	until(t, "the first is under way", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.gather.records) == 0
+	})
+	two := l.Submit(record("k", "2"))
+	if o := l.Wait(one); o.Spooled != 1 || !o.Retained {
+		t.Errorf("%+v", o)
+	}
+	if o := l.Wait(two); o.Spooled != 1 || o.Retained {
+		t.Errorf("%+v", o)
+	}
+	close(release)
+	until(t, "the spool is empty", func() bool { return sp.Pending() == 0 })
+	if got := strings.Join(all(b.read(3)), " "); got != "1 1 2" {
+		t.Errorf("the log has %s: only the late one may come twice", got)
+	}
+}
+
+// noDisk is a file system that takes nothing.
+type noDisk struct{ spool.FS }
+
+func (noDisk) Create(string) (spool.File, error) { return nil, io.ErrShortWrite }
+
+func TestNeitherLogNorSpool(t *testing.T) {
+	b := newBroker(t)
+	l, _ := newLane(t, config(b), noDisk{spool.OS()})
+	o := send(l, "k", "0")
+	if !errors.Is(o.Err, ErrUnavailable) || len(o.Failed) != 1 || !o.Doubtful || !o.Retained {
+		t.Errorf("the one that was sent may yet arrive: %+v", o)
+	}
+	begin := time.Now()
+	o = send(l, "k", "1")
+	if !errors.Is(o.Err, ErrUnavailable) || o.Doubtful || o.Retained {
+		t.Errorf("the next was never sent: %+v", o)
+	}
+	if took := time.Since(begin); took > 250*time.Millisecond {
+		t.Errorf("it waited %s for a log known to be silent", took)
+	}
+	b.start()
+	until(t, "the log takes records again", func() bool { return len(send(l, "k", "2").Logged) == 1 })
+}

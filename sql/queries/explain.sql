@@ -1,0 +1,35 @@
+-- What is known of one profile, and why. Statements of the exports, for one.
+
+-- name: explain_profile
+SELECT p.profile_id, p.kind, p.attributes, p.first_seen, p.last_seen, p.event_count, p.track_count,
+       p.page_count, p.identify_count, p.attributes_at, p.version, p.created_at, p.updated_at, p.merged_into
+FROM profiles AS p
+WHERE p.tenant_id = $1::UUID AND p.profile_id = $2::UUID;
+
+-- name: explain_creator
+-- A profile has the id of the identifier that made it.
+SELECT i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+FROM identifiers AS i
+WHERE i.tenant_id = $1::UUID AND i.node_id = $2::UUID;
+
+-- name: explain_merges
+-- By which a profile got what it has, or went where it is; those taken back as well.
+SELECT m.body, m.undone_at
+FROM profiles AS p
+JOIN profile_merges AS m ON m.tenant_id = p.tenant_id AND m.loser_id = p.profile_id
+WHERE p.tenant_id = $1::UUID AND p.merged_into = $2::UUID AND p.merged_into IS NOT NULL AND m.undone_at IS NULL
+UNION ALL
+SELECT n.body, n.undone_at
+FROM profile_merges AS n
+WHERE n.tenant_id = $1::UUID AND n.winner_id = $2::UUID AND n.undone_at IS NOT NULL
+UNION ALL
+SELECT l.body, l.undone_at
+FROM profile_merges AS l
+WHERE l.tenant_id = $1::UUID AND l.loser_id = $2::UUID AND l.undone_at IS NOT NULL;
+
+-- name: explain_lineage
+SELECT a.version, a.changes
+FROM attribute_changes AS a
+WHERE a.tenant_id = $1::UUID AND a.profile_id = $2::UUID AND a.version > $3::INT8
+ORDER BY a.version
+LIMIT $4::INT8;
