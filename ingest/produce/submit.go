@@ -88,7 +88,7 @@ func (l *Lane) Wait(t Ticket) Outcome {
 
 // toSpool appends records behind all others that wait there.
 func (l *Lane) toSpool(records []*kgo.Record, o Outcome) Outcome {
-	err := error(spool.ErrFull)
+	err := spool.ErrFull
 	if o.Doubtful || l.spool.Room() { // what is under way already may use the last of it
 		err = l.spool.Append(records, l.cfg.SpoolWithin)
 	}

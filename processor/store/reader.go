@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-json"
@@ -68,6 +70,7 @@ func (s *Store) name(ctx context.Context, tenant uuid.UUID, page []*ProfileRow) 
 	names, err := read(ctx, s, "identifiers", func(r pgx.CollectableRow, n *named) error {
 		return r.Scan(nil, nil, &n.Kind, &n.Value, &n.profile, nil, nil)
 	}, identifierOfProfile, tenants, ids)
+	slices.SortFunc(names, func(a, b named) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Value, b.Value)) })
 	for _, n := range names {
 		p := byID[n.profile]
 		p.Identifiers = append(p.Identifiers, n.NameRow)

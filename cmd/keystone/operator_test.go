@@ -1,0 +1,96 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-json"
+)
+
+// fields reads one JSON object of the command line's output.
+func fields(t *testing.T, text string) map[string]any {
+	t.Helper()
+	out := map[string]any{}
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return out
+}
+
+// TestOperator makes a second tenant by the command line, and wants the two to know nothing of each
+// other; then revokes a key and wants it refused within 10 seconds.
+func TestOperator(t *testing.T) {
+	d := startDev(t, t.TempDir())
+	fields(t, d.keystone(t, "tenants", "create", "acme", "Acme Ltd"))
+	settings := filepath.Join(t.TempDir(), "settings.json")
+	if err := os.WriteFile(settings, []byte(`{"default_region":"DE","kinds":["loyalty"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.keystone(t, "tenants", "set", "acme", settings)
+	if out, err := d.try("tenants", "set", "demo", "/dev/null"); err == nil {
+		t.Errorf("empty settings were taken: %s", out)
+	}
+	created := fields(t, d.keystone(t, "keys", "create", "--tenant", "acme", "--scope", "tracker", "--label", "web"))
+	acme := *d
+	acme.TrackerKey = created["key"].(string)
+	if list := d.keystone(t, "keys", "list", "--tenant", "acme"); strings.Contains(list, acme.TrackerKey) || !strings.Contains(list, created["key_id"].(string)) {
+		t.Errorf("keys list: %s", list)
+	}
+
+	same := `{"message_id":"m1","anonymous_id":"device","identity":{"loyalty":"L-1","phone":"0170 1234567"},"event_type":"identify","payload":{"who":"%s"}}`
+	acme.ingest(t, strings.ReplaceAll(same, "%s", "acme's"))
+	d.ingest(t, `{"message_id":"m1","anonymous_id":"device","identity":"ann@example.com","event_type":"identify","payload":{"who":"demo's"}}`)
+	d.settle(t)
+	theirs := exportOf(t, d, "acme")
+	ours := exportOf(t, d, d.Tenant)
+	want(t, find(t, theirs, "event_count", "1"), map[string]string{
+		"attributes":  "map[who:acme's]",
+		"identifiers": "[map[kind:anonymous value:device] map[kind:loyalty value:L-1] map[kind:phone value:+491701234567]]",
+	})
+	want(t, find(t, ours, "event_count", "1"), map[string]string{"attributes": "map[who:demo's]"})
+	if theirs[0]["profile_id"] == ours[0]["profile_id"] {
+		t.Error("two tenants share a profile id")
+	}
+	if got := d.sql(t, "SELECT uniqExact(tenant_id), count() FROM events"); strings.Join(got, "") != "2\t2" {
+		t.Errorf("events: %v", got)
+	}
+
+	d.keystone(t, "keys", "revoke", "--tenant", "acme", created["key_id"].(string))
+	revoked := time.Now()
+	for {
+		a, err := d.post(t.Context(), "/ingest", acme.TrackerKey, "application/json", []byte(`{"anonymous_id":"late","event_type":"page"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.status == http.StatusUnauthorized {
+			break
+		}
+		if time.Since(revoked) > 10*time.Second {
+			t.Fatalf("the revoked key still works: %d", a.status)
+		}
+		time.Sleep(100 * time.Millisecond) // polling the edge
+	}
+	if _, err := d.try("keys", "revoke", "--tenant", "demo", created["key_id"].(string)); err == nil {
+		t.Error("a tenant's key was revoked under another tenant's name")
+	}
+
+	out := d.keystone(t, "clickhouse", "client", "--format", "TSV", "-q", "SELECT count() FROM profiles FINAL WHERE kind = 'anchor'")
+	if strings.TrimSpace(out) != "2" {
+		t.Errorf("clickhouse client: %q", out)
+	}
+	if status, err := http.Get(d.AdminURL + "/readyz"); err != nil || status.StatusCode != http.StatusOK {
+		t.Errorf("readyz: %v %v", status, err)
+	}
+	d.stop(t)
+}
+
+func exportOf(t *testing.T, d *dev, tenant string) []map[string]any {
+	t.Helper()
+	other := *d
+	other.Tenant = tenant
+	return other.export(t, "profiles")
+}
