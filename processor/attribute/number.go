@@ -32,7 +32,7 @@ func appendNumber(dst []byte, text string) []byte {
 		mantissa, exp = text[:i], text[i+1:]
 	}
 	whole, fraction, _ := strings.Cut(mantissa, ".")
-	point := len(whole)
+	var point int
 	if whole = strings.TrimLeft(whole, "0"); whole == "" {
 		digits := strings.TrimLeft(fraction, "0")
 		point = len(digits) - len(fraction)

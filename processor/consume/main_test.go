@@ -38,7 +38,6 @@ type rig struct {
 	plane   *control.Plane
 	tenant  uuid.UUID
 	client  *kgo.Client
-	sent    int
 	clock   time.Time
 }
 

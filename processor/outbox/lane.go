@@ -69,7 +69,7 @@ func (l *Lane) run(upTo int64) {
 		return
 	}
 	for b := range l.queue {
-		ok := true
+		var ok bool
 		if b.Records == nil {
 			ok = l.recover(b.Offset, false)
 		} else {

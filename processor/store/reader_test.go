@@ -138,7 +138,10 @@ func TestReadersPage(t *testing.T) {
 	if len(seen) != want || want < 50 {
 		t.Errorf("%d profiles read of %d", len(seen), want)
 	}
-	for range s.Identifiers(t.Context(), sh.tenant) {
-		break
+	for _, err := range s.Identifiers(t.Context(), sh.tenant) {
+		if err != nil {
+			t.Error(err)
+		}
+		break // a reader may stop early
 	}
 }

@@ -27,7 +27,7 @@ func (s *Store) Sweep(ctx context.Context, holder string) (forgotten int64, err 
 	if err != nil || !due {
 		return 0, err
 	}
-	from, last := page{}, page{}
+	var from, last page
 	for more := true; more; from = last {
 		if last, more, err = s.pageAfter(ctx, from); err != nil {
 			return forgotten, err
