@@ -39,6 +39,7 @@ demo: build ## Replay a shop's traffic through a running `make run` and show wha
 
 .PHONY: test
 test: setup build ## Run all tests with the race detector
+	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
 	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 14m $(TESTFLAGS) ./...
 
 .PHONY: lint

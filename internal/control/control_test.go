@@ -202,6 +202,9 @@ func TestJobs(t *testing.T) {
 	if err := p.AppendChunks(t.Context(), tenant, id, 5, 0, chunk(1, 6, 3), chunk(1, 8, 2)); err != nil {
 		t.Fatal(err)
 	}
+	if err := p.AppendChunks(t.Context(), tenant, id, 0, 0, chunk(1, 6, 3)); err != nil { // the edge's answer was lost
+		t.Fatal(err)
+	}
 	advance(0, 99) // the last one is not processed yet
 	check(JobEnqueued, 15, 0, 0)
 	advance(1, 7)

@@ -68,7 +68,7 @@ func (p *Plane) SaveJob(ctx context.Context, job Job) error {
 }
 
 // AppendChunks adds to a job what was accepted and rejected since; a job that was never saved is
-// ErrUnknownJob. It is not idempotent.
+// ErrUnknownJob. The same chunk twice counts once.
 func (p *Plane) AppendChunks(ctx context.Context, tenant, id uuid.UUID, accepted, rejected int64, chunks ...Chunk) error {
 	texts, err := chunkTexts(chunks)
 	if err != nil {
@@ -110,7 +110,12 @@ func (p *Plane) Job(ctx context.Context, tenant, id uuid.UUID) (JobStatus, error
 	for _, o := range offsets {
 		next[place{o.Topic, o.Partition}] = o.Next
 	}
+	counted := map[Chunk]bool{} // an edge that repeats an append must not make a job look done
 	for _, c := range chunks {
+		if counted[c] {
+			continue
+		}
+		counted[c] = true
 		if c.LastOffset < next[place{c.Topic, c.Partition}] {
 			s.Processed += c.Count
 		}
