@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/keystone-cdp/keystone/internal/embedded"
 )
 
 // errFolderLocked says that another engine runs on the data folder.
@@ -45,7 +47,7 @@ func writeSystemDatabase(dataDir string) error {
 		return fmt.Errorf("create metadata folder: %w", err)
 	}
 	statement := fmt.Sprintf("ATTACH DATABASE _ UUID '%s' ENGINE = Atomic\n", randomUUID())
-	if err := replaceFile(path, []byte(statement)); err != nil {
+	if err := embedded.WriteFile(path, []byte(statement)); err != nil {
 		return fmt.Errorf("declare system database: %w", err)
 	}
 	return nil
@@ -57,26 +59,4 @@ func randomUUID() string {
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// replaceFile writes the file whole or not at all, readable by its owner only.
-func replaceFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
-	}
-	return err
 }

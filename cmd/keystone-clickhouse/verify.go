@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/keystone-cdp/keystone/internal/embedded"
 )
 
 // libSHA256 is the libchdb.so of npm's @chdb/lib-linux-x64-gnu 26.7.3-stable.1.
@@ -39,7 +41,7 @@ func verifyLib(lib, verifiedFile string) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != libSHA256 {
 		return fmt.Errorf("library %s has sha256 %s, this release wants %s (--any-lib accepts it all the same)", lib, got, libSHA256)
 	}
-	if err := replaceFile(verifiedFile, []byte(want)); err != nil {
+	if err := embedded.WriteFile(verifiedFile, []byte(want)); err != nil {
 		return fmt.Errorf("remember checked library: %w", err)
 	}
 	return nil

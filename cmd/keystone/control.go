@@ -5,14 +5,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/processor/store"
 	"github.com/keystone-cdp/keystone/sql"
 )
 
 // commandConns is enough for a command that does one thing at a time.
 const commandConns = 2
 
-// withControl runs a command's work on the control plane of the target's state store.
-func (t *target) withControl(a *app, work func(*control.Plane) error) error {
+// withStore runs a command's work on the target's state store.
+func (t *target) withStore(a *app, work func(*control.Plane, *store.Store) error) error {
 	if err := t.resolve(needStore); err != nil {
 		return err
 	}
@@ -24,7 +25,16 @@ func (t *target) withControl(a *app, work func(*control.Plane) error) error {
 	if err := sql.CheckSchema(a.ctx, pool); err != nil {
 		return err
 	}
-	return work(control.New(pool))
+	states, err := store.New(store.DefaultConfig(), pool)
+	if err != nil {
+		return err
+	}
+	return work(control.New(pool), states)
+}
+
+// withControl runs a command's work on the control plane of the target's state store.
+func (t *target) withControl(a *app, work func(*control.Plane) error) error {
+	return t.withStore(a, func(plane *control.Plane, _ *store.Store) error { return work(plane) })
 }
 
 // tenantID finds a tenant by slug or id.

@@ -12,7 +12,6 @@ import (
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/store"
-	"github.com/keystone-cdp/keystone/sql"
 )
 
 type explainCmd struct {
@@ -59,25 +58,16 @@ func (c *explainCmd) Run(a *app) error {
 	if c.Path != "" && !strings.HasPrefix(c.Path, "/") {
 		return errors.New("a path starts with a slash: --path /city")
 	}
-	if err := c.resolve(needStore); err != nil {
-		return err
-	}
-	pool, err := sql.Open(a.ctx, c.StoreDSN, commandConns)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := sql.CheckSchema(a.ctx, pool); err != nil {
-		return err
-	}
-	tenant, err := tenantID(a, control.New(pool), c.Tenant)
-	if err != nil {
-		return err
-	}
-	reader, err := store.New(store.DefaultConfig(), pool)
-	if err != nil {
-		return err
-	}
+	return c.withStore(a, func(plane *control.Plane, reader *store.Store) error {
+		tenant, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		return c.explain(a, reader, tenant)
+	})
+}
+
+func (c *explainCmd) explain(a *app, reader *store.Store, tenant uuid.UUID) error {
 	known, err := reader.Explain(a.ctx, tenant, c.Profile)
 	if err != nil {
 		return err

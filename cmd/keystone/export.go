@@ -9,7 +9,6 @@ import (
 
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/processor/store"
-	"github.com/keystone-cdp/keystone/sql"
 )
 
 type exportCmd struct {
@@ -31,30 +30,17 @@ Examples:
 
 // Run streams the rows: memory does not grow with their number.
 func (c *exportCmd) Run(a *app) error {
-	if err := c.resolve(needStore); err != nil {
-		return err
-	}
-	pool, err := sql.Open(a.ctx, c.StoreDSN, commandConns)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := sql.CheckSchema(a.ctx, pool); err != nil {
-		return err
-	}
-	tenant, err := tenantID(a, control.New(pool), c.Tenant)
-	if err != nil {
-		return err
-	}
-	reader, err := store.New(store.DefaultConfig(), pool)
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriterSize(a.stdout, 64<<10)
-	if err := c.write(a, out, reader, tenant); err != nil {
-		return err
-	}
-	return out.Flush()
+	return c.withStore(a, func(plane *control.Plane, reader *store.Store) error {
+		tenant, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		out := bufio.NewWriterSize(a.stdout, 64<<10)
+		if err := c.write(a, out, reader, tenant); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
 }
 
 func (c *exportCmd) write(a *app, out *bufio.Writer, reader *store.Store, tenant uuid.UUID) error {

@@ -17,7 +17,6 @@ import (
 	"github.com/keystone-cdp/keystone/processor/apply"
 	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store"
-	"github.com/keystone-cdp/keystone/sql"
 )
 
 type unmergeCmd struct {
@@ -54,35 +53,25 @@ func (c *unmergeCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needBrokers); err != nil {
 		return err
 	}
-	pool, err := sql.Open(a.ctx, c.StoreDSN, commandConns)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := sql.CheckSchema(a.ctx, pool); err != nil {
-		return err
-	}
-	states, err := store.New(store.DefaultConfig(), pool)
-	if err != nil {
-		return err
-	}
-	if c.Resend {
-		return c.publish(a, states)
-	}
-	tenant, err := tenantID(a, control.New(pool), c.Tenant)
-	if err != nil {
-		return err
-	}
-	done, err := states.Unmerge(a.ctx, tenant, c.Merge)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = printJSON(a, done)
-	} else {
-		err = writeUnmerged(a.stdout, done)
-	}
-	return errors.Join(err, c.publish(a, states))
+	return c.withStore(a, func(plane *control.Plane, states *store.Store) error {
+		if c.Resend {
+			return c.publish(a, states)
+		}
+		tenant, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		done, err := states.Unmerge(a.ctx, tenant, c.Merge)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			err = printJSON(a, done)
+		} else {
+			err = writeUnmerged(a.stdout, done)
+		}
+		return errors.Join(err, c.publish(a, states))
+	})
 }
 
 // publish produces what is in the outbox of unmerges, this one's and what was left over.
