@@ -31,11 +31,11 @@ build: ## Build ./bin/keystone and the launcher of the embedded ClickHouse
 
 .PHONY: run
 run: setup build ## Start the whole pipeline on embedded engines
-	./bin/keystone dev --log-level warn --data-dir $(DATA_DIR) --listen $(LISTEN) --admin-listen $(ADMIN)
+	./bin/keystone dev --log-level warn --data-dir "$(DATA_DIR)" --listen $(LISTEN) --admin-listen $(ADMIN)
 
 .PHONY: demo
 demo: build ## Replay a shop's traffic through a running `make run` and show what came out
-	./bin/keystone demo --data-dir $(DATA_DIR)
+	./bin/keystone demo --data-dir "$(DATA_DIR)"
 
 .PHONY: test
 test: setup build ## Run all tests with the race detector
@@ -56,4 +56,6 @@ bench-once: setup build ## Every benchmark once, to see that it still runs
 
 .PHONY: clean
 clean: ## Remove what was built, and the data of `make run`
-	rm -rf bin $(DATA_DIR)
+	@# Where the state store's account could not enter the folder, its data are in a place of their own.
+	@place=$$(cat "$(DATA_DIR)/store/place" 2>/dev/null); case "$$place" in */keystone-dev/statestore-*) rm -rf "$$place";; esac
+	rm -rf bin "$(DATA_DIR)"

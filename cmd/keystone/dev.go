@@ -138,6 +138,7 @@ func (c *devCmd) start(a *app, group *service.Group) (*engines, *roles, error) {
 
 	info.EdgeURL, info.AdminURL = "http://"+edge, "http://"+r.admin.Addr()
 	info.Brokers, info.SQLDSN, info.ClickHouseDSN = to.Brokers, to.StoreDSN, to.ClickhouseDSN
+	info.Pid = os.Getpid()
 	info.ClickHouseURL = servers.clickhouse.HTTPDSN()
 	if err := writeDevInfo(c.DataDir, info); err != nil {
 		return nil, nil, err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/goccy/go-json"
 )
@@ -22,6 +23,7 @@ type devInfo struct {
 	SQLDSN         string   `json:"sql_dsn"`
 	ClickHouseURL  string   `json:"clickhouse_url"` // HTTP, with credentials
 	ClickHouseDSN  string   `json:"clickhouse_dsn"` // native protocol, with credentials
+	Pid            int      `json:"pid"`
 }
 
 const devInfoFile = "dev.json"
@@ -39,8 +41,14 @@ func readDevInfo(dataDir string) (*devInfo, error) {
 	if err := json.Unmarshal(text, info); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	if !running(info.Pid) {
+		return nil, fmt.Errorf("the keystone dev of %s (pid %d) has died: start it again with `make run`", dataDir, info.Pid)
+	}
 	return info, nil
 }
+
+// running tells whether a process exists, somebody else's included.
+func running(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 // writeDevInfo replaces dev.json in one step, so that a reader never sees half of it.
 func writeDevInfo(dataDir string, info *devInfo) error {

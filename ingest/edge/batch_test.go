@@ -92,7 +92,7 @@ func TestBatchVerdicts(t *testing.T) {
 		`{"anonymous_id":"\u0000\ud800","event_type":"page","message_id":"good-12"}`,
 	}
 	want := []string{"1 invalid_event event_type", "2 invalid_json ", "3 too_large ", "5 invalid_event identity", "6 invalid_json ", "7 invalid_json ",
-		"8 invalid_json ", "9 invalid_json ", "10 invalid_json ", "11 invalid_json "}
+		"8 invalid_event ", "9 invalid_event ", "10 invalid_event ", "11 invalid_event "}
 	for media, body := range map[string]string{
 		"application/json":     `{"events":[` + strings.Join(items, ",") + `]}`,
 		"application/x-ndjson": strings.Join(items, "\n"),

@@ -55,7 +55,7 @@ func TestStatuses(t *testing.T) {
 		{"empty body", "POST", "/ingest", "", []string{"X-API-Key", trackerKey}, 400, "invalid_json", ""},
 		{"no JSON", "POST", "/ingest", "{", []string{"X-API-Key", trackerKey}, 400, "invalid_json", ""},
 		{"two events", "POST", "/ingest", page + page, []string{"X-API-Key", trackerKey}, 400, "invalid_json", ""},
-		{"an array", "POST", "/ingest", "[" + page + "]", []string{"X-API-Key", trackerKey}, 400, "invalid_json", ""},
+		{"an array", "POST", "/ingest", "[" + page + "]", []string{"X-API-Key", trackerKey}, 400, "invalid_event", ""},
 		{"invalid UTF-8", "POST", "/ingest", "{\"anonymous_id\":\"a\xff\",\"event_type\":\"page\"}", []string{"X-API-Key", trackerKey}, 400, "invalid_json", ""},
 		{"too deep", "POST", "/ingest", deep, []string{"X-API-Key", trackerKey}, 400, "invalid_json", ""},
 		{"no type", "POST", "/ingest", `{"anonymous_id":"a"}`, []string{"X-API-Key", trackerKey}, 400, "invalid_event", "event_type"},

@@ -46,7 +46,7 @@ type ProfileState struct {
 	AttributesAt  time.Time       `json:"attributes_at,omitzero"`
 	Version       int64           `json:"version"`
 	CreatedAt     time.Time       `json:"created_at"`
-	UpdatedAt     time.Time       `json:"updated_at"`
+	UpdatedAt     time.Time       `json:"updated_at,omitzero"` // absent in a merge's record of a profile the event itself made
 	MergedInto    uuid.UUID       `json:"merged_into,omitzero"`
 }
 

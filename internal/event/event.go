@@ -107,6 +107,7 @@ type Event struct {
 
 	members jsonscan.Members
 	scratch []byte
+	nameErr error // of event_name, which an identify may have in any form: it is ignored there
 }
 
 // Decode reads and validates one event, in the wire's or the log's form (they are the same). It
@@ -130,6 +131,9 @@ func (e *Event) Decode(data []byte, lim Limits) error {
 		}
 	}
 	if err := e.members.Err(); err != nil {
+		if trimmed := bytes.TrimLeft(data, " \t\r\n"); jsonscan.KindOf(trimmed) != jsonscan.Object && jsonscan.Valid(data, lim.Depth) == nil {
+			return invalid("", "an event must be an object")
+		}
 		return JSONError(err)
 	}
 	if types > 1 {
@@ -171,7 +175,7 @@ func (e *Event) member(key, raw []byte, types *int) error {
 	case "group_id":
 		return e.textMember(&e.GroupID, raw, "group_id", true)
 	case "event_name":
-		return e.textMember(&e.Name, raw, "event_name", false)
+		e.nameErr = e.textMember(&e.Name, raw, "event_name", false)
 	case "identity":
 		switch jsonscan.KindOf(raw) {
 		case jsonscan.Invalid, jsonscan.String, jsonscan.Number, jsonscan.Object:
@@ -245,6 +249,8 @@ func (e *Event) check(lim Limits) error {
 		return invalid("previous_id", "previous_id has %d bytes, the limit is %d", len(e.PreviousID), 4*lim.IdentityBytes)
 	case jsonscan.KindOf(e.Identity) != jsonscan.Object && len(e.Identity) > 4*lim.IdentityBytes:
 		return invalid("identity", "identity has %d bytes, the limit is %d", len(e.Identity), 4*lim.IdentityBytes)
+	case e.Type != Identify && e.nameErr != nil:
+		return e.nameErr
 	case len(e.Name) > lim.NameBytes:
 		return invalid("event_name", "event_name has %d bytes, the limit is %d", len(e.Name), lim.NameBytes)
 	case e.Type == Track && len(bytes.TrimSpace(e.Name)) == 0:

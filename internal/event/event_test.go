@@ -26,7 +26,9 @@ func decode(t *testing.T, text string) *Event {
 func TestDecodeRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		``:                     CodeInvalidJSON,
-		`[]`:                   CodeInvalidJSON,
+		`[]`:                   CodeInvalidEvent,
+		` null`:                CodeInvalidEvent,
+		`[`:                    CodeInvalidJSON,
 		`{"event_type":"page"`: CodeInvalidJSON,
 		"{\"event_type\":\"page\",\"x\":\"\xff\"}": CodeInvalidJSON,
 		`{}`:                    "event_type",
@@ -62,6 +64,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestDecodeTakes(t *testing.T) {
+	decode(t, `{"event_type":"identify","anonymous_id":"a","event_name":1}`)
 	e := decode(t, `{"message_id":"a\"b","anonymous_id":12345678901234567890,"identity":null,"event_type":"track",
 		"event_name":"Caf\u00e9 \ud800","payload":{"n":9007199254740993},"ANONYMOUS_ID":"x","extra":[1],"anonymous_id":1e3}`)
 	if string(e.MessageID) != `a"b` || string(e.AnonymousID) != "1e3" || e.Identity != nil || string(e.Name) != "Café \ufffd" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"sort"
@@ -81,24 +82,29 @@ func (a *Admin) Stop(ctx context.Context) error {
 }
 
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-	defer cancel()
 	type failure struct {
 		Dependency string `json:"dependency"`
 		Error      string `json:"error"`
 	}
-	failed := []failure{}
 	a.mu.Lock()
-	checks := make(map[string]func(context.Context) error, len(a.checks))
-	for name, check := range a.checks {
-		checks[name] = check
-	}
+	checks := maps.Clone(a.checks)
 	a.mu.Unlock()
+	// Each has its own time: one that hangs must not make the others look dead.
+	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	failed := []failure{}
 	for name, check := range checks {
-		if err := check(ctx); err != nil {
-			failed = append(failed, failure{name, err.Error()})
-		}
+		wg.Go(func() {
+			if err := check(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, failure{name, err.Error()})
+			}
+		})
 	}
+	wg.Wait()
 	sort.Slice(failed, func(i, j int) bool { return failed[i].Dependency < failed[j].Dependency })
 	if len(failed) > 0 {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "unavailable", "failed": failed})

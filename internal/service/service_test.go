@@ -83,6 +83,12 @@ func TestAdminNamesTheFailingDependency(t *testing.T) {
 	if status, body := get(t, url+"/readyz"); status != 503 || !strings.Contains(body, `"dependency":"state store"`) || strings.Contains(body, `"log"`) {
 		t.Errorf("%d %s", status, body)
 	}
+	// One that hangs does not take the others' time.
+	a.Check("state store", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	a.Check("clickhouse", func(ctx context.Context) error { return ctx.Err() })
+	if status, body := get(t, url+"/readyz"); status != 503 || !strings.Contains(body, "state store") || strings.Contains(body, "clickhouse") {
+		t.Errorf("a hanging check: %d %s", status, body)
+	}
 	other := NewAdmin(a.Addr(), registry)
 	if err := other.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("busy port: %v", err)
