@@ -21,6 +21,7 @@ import (
 	"github.com/goccy/go-json"
 
 	"github.com/keystone-cdp/keystone/internal/embedded"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
 // These tests drive the real binary as a user would: `keystone dev` in a process of its own, HTTP in,
@@ -74,6 +75,10 @@ type dev struct {
 	done     chan struct{}
 	err      error // after done
 }
+
+// folder is a data folder of the test that the state store's account can enter: in one of
+// t.TempDir, root's stores would move to a place that outlives the test.
+func folder(t *testing.T) string { return enginetest.Folder(t) }
 
 // startTimeout is generous: the tests of other packages share the machine.
 const startTimeout = 90 * time.Second

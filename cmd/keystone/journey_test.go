@@ -41,7 +41,7 @@ func want(t *testing.T, row map[string]any, fields map[string]string) {
 // TestJourney walks one visitor through every room: anonymous browsing, a login that collapses the
 // shadow, a batch of history, an order; then reads it back everywhere.
 func TestJourney(t *testing.T) {
-	d := startDev(t, t.TempDir())
+	d := startDev(t, folder(t))
 	tenant := uuid.MustParse(d.Tenant)
 	device := event.NodeID(tenant, event.KindAnonymous, "dev-ann")
 	ann := event.NodeID(tenant, event.KindEmail, "ann@example.com")
@@ -177,7 +177,7 @@ func TestJourney(t *testing.T) {
 // TestSharedDevice is acceptance case 13 and 14, as analysts see it: one device, two people, three
 // spans of time.
 func TestSharedDevice(t *testing.T) {
-	d := startDev(t, t.TempDir())
+	d := startDev(t, folder(t))
 	d.ingest(t,
 		`{"message_id":"1","anonymous_id":"pad","event_type":"page"}`,
 		`{"message_id":"2","anonymous_id":"pad","identity":"ann@example.com","event_type":"identify"}`,
@@ -200,7 +200,7 @@ func TestSharedDevice(t *testing.T) {
 
 // TestSegmentDialect sends what an unchanged Segment SDK sends.
 func TestSegmentDialect(t *testing.T) {
-	d := startDev(t, t.TempDir())
+	d := startDev(t, folder(t))
 	body := `{"batch":[
 		{"type":"page","messageId":"s1","anonymousId":"web-1","name":"Home","properties":{"url":"https://shop.example/"},"timestamp":"2026-11-01T00:00:00Z"},
 		{"type":"identify","messageId":"s2","anonymousId":"web-1","userId":"u-7","traits":{"email":"eve@example.com","plan":"pro"}},
@@ -227,7 +227,7 @@ func TestSegmentDialect(t *testing.T) {
 
 // A second dev on the folder says so; a busy port is a clear error; no child outlives its parent.
 func TestDevLife(t *testing.T) {
-	dir := t.TempDir()
+	dir := folder(t)
 	d := startDev(t, dir)
 
 	second := launchDev(t, dir)
@@ -238,7 +238,7 @@ func TestDevLife(t *testing.T) {
 	d.ingest(t, `{"anonymous_id":"still-alive","event_type":"page"}`)
 
 	listen := strings.TrimPrefix(d.EdgeURL, "http://")
-	busy := launchDev(t, t.TempDir(), "--listen", listen)
+	busy := launchDev(t, folder(t), "--listen", listen)
 	<-busy.done
 	if busy.err == nil || !strings.Contains(busy.log.String(), listen) || !strings.Contains(busy.log.String(), "in use") {
 		t.Errorf("busy port: %v %s", busy.err, busy.log)
