@@ -75,26 +75,15 @@ func (c *demoCmd) settle(a *app, info *devInfo) error {
 	}
 	defer lag.close()
 	begin := time.Now()
-	deadline := begin.Add(demoWaitLeast + time.Duration(c.Events)*demoWaitPerEvent)
-	for {
-		rows, err := lag.measure(a.ctx)
-		if err != nil {
-			return err
-		}
-		left := totalLag(rows)
-		if left == 0 {
-			fmt.Fprintf(a.stdout, "processed and queryable %s later\n\n", time.Since(begin).Round(time.Millisecond))
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%d records are still to be done; `keystone lag` shows where", left)
-		}
-		select {
-		case <-a.ctx.Done():
-			return a.ctx.Err()
-		case <-time.After(lagPoll):
-		}
+	rows, err := lag.wait(a.ctx, demoWaitLeast+time.Duration(c.Events)*demoWaitPerEvent)
+	if err != nil {
+		return err
 	}
+	if left := totalLag(rows); left > 0 {
+		return fmt.Errorf("%d records are still to be done; `keystone lag` shows where", left)
+	}
+	fmt.Fprintf(a.stdout, "processed and queryable %s later\n\n", time.Since(begin).Round(time.Millisecond))
+	return nil
 }
 
 // demoBooks reads back what came of the events. The tenant is a UUID of dev.json.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -150,9 +149,7 @@ func (d *dev) kill(t *testing.T) {
 	children := childrenOf(t, d.cmd.Process.Pid)
 	_ = d.cmd.Process.Kill() // gone already is fine
 	<-d.done
-	for _, pid := range children {
-		gone(t, pid)
-	}
+	enginetest.WaitGone(t, children...)
 }
 
 // keystone runs a command of the binary on d's folder and answers its output.
@@ -292,16 +289,4 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-// gone waits until a process does not exist any more.
-func gone(t *testing.T, pid int) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		if time.Now().After(deadline) {
-			t.Fatalf("process %d is still there", pid)
-		}
-		time.Sleep(20 * time.Millisecond) // polling another process's end: nothing signals it to us
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -259,9 +260,7 @@ func TestDevLife(t *testing.T) {
 	}
 	children = childrenOf(t, again.cmd.Process.Pid)
 	again.stop(t)
-	for _, pid := range children {
-		gone(t, pid)
-	}
+	enginetest.WaitGone(t, children...)
 	if _, err := readDevInfo(dir); err == nil {
 		t.Error("dev.json outlived its dev")
 	}

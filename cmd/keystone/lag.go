@@ -45,25 +45,14 @@ func (c *lagCmd) Run(a *app) error {
 		return err
 	}
 	defer probe.close()
-	deadline := time.Now().Add(c.Wait)
-	for {
-		rows, err := probe.measure(a.ctx)
-		if err != nil {
-			return err
-		}
-		total := totalLag(rows)
-		if c.Wait == 0 || total == 0 {
-			return printLag(a, rows)
-		}
-		if time.Now().After(deadline) {
-			return errors.Join(printLag(a, rows), fmt.Errorf("%d records are still to be done after %s", total, c.Wait))
-		}
-		select {
-		case <-a.ctx.Done():
-			return a.ctx.Err()
-		case <-time.After(lagPoll):
-		}
+	rows, err := probe.wait(a.ctx, c.Wait)
+	if err != nil {
+		return err
 	}
+	if left := totalLag(rows); c.Wait > 0 && left > 0 {
+		return errors.Join(printLag(a, rows), fmt.Errorf("%d records are still to be done after %s", left, c.Wait))
+	}
+	return printLag(a, rows)
 }
 
 // lagRow is what is left to do in one partition. A stage that does not read the topic has no lag.
@@ -160,6 +149,22 @@ func (p *lagProbe) measure(ctx context.Context) ([]lagRow, error) {
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// wait measures until nothing is left to do or the time is over, and answers the last measurement.
+func (p *lagProbe) wait(ctx context.Context, timeout time.Duration) ([]lagRow, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		rows, err := p.measure(ctx)
+		if err != nil || totalLag(rows) == 0 || time.Now().After(deadline) {
+			return rows, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lagPoll):
+		}
+	}
 }
 
 func printLag(a *app, rows []lagRow) error {
