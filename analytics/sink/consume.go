@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -99,7 +100,7 @@ func (s *Sink) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	defer s.mu.Unlock()
 	for _, l := range opened {
 		s.lanes[l.tp] = l
-		s.saved[l.tp] = *l.position.Load()
+		delete(s.saved, l.tp) // the tables may be ahead of the saved one: it is saved anew
 		l.start(s.lanesCtx)
 	}
 	s.log.InfoContext(ctx, "took partitions", "partitions", len(opened), "took_ms", s.now().Sub(begin).Milliseconds())
@@ -153,6 +154,7 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		next: from.next, logSince: from.logSince,
 	}
+	from.at = s.now()
 	l.position.Store(&from.position)
 	l.end.Store(ends[at])
 	return l, nil
@@ -170,7 +172,7 @@ func (s *Sink) anotherLog(ctx context.Context, at tp) (start, error) {
 func (s *Sink) work(at tp, from start) work {
 	records := s.metrics.records.WithLabelValues(at.topic)
 	if at.topic == event.TopicChanges {
-		taken := from.marks
+		taken := maps.Clone(from.marks) // the position keeps its own
 		if taken == nil {
 			taken = marks{}
 		}

@@ -155,6 +155,19 @@ func TestStopFlushes(t *testing.T) {
 	}
 }
 
+// A sink that died after an insert and before it saved where it was: the next one finds the rows, and
+// says so, though nothing new comes.
+func TestPositionIsSavedAfterACrash(t *testing.T) {
+	r := newRig(t)
+	s := r.start(func(s *Sink) { s.cfg.PositionInterval = time.Hour })
+	r.produce(record(event.TopicEvents, 0, page("m1", "d")))
+	r.eventually("the row", func() bool { return r.count() == 1 })
+	r.kill(s)
+	r.want("0", "SELECT count() FROM sink_positions WHERE next_offset > 0")
+	r.start()
+	r.reach(event.TopicEvents, 0, 1)
+}
+
 // ClickHouse away is a lag, not a loss, and not memory either.
 func TestClickHouseAway(t *testing.T) {
 	noLeak(t)
@@ -169,7 +182,7 @@ func TestClickHouseAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() }) // after the sink has stopped
 	const limit = 256 << 10
 	s := r.start(through(conn), func(s *Sink) {
 		s.cfg.BufferBytes, s.cfg.FetchBytes = limit, limit/8

@@ -167,7 +167,7 @@ func (d *dev) try(args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%w: %s", err, errs.String())
+		return out.String(), fmt.Errorf("%w: %s%s", err, errs.String(), out.String())
 	}
 	return out.String(), nil
 }
@@ -175,7 +175,9 @@ func (d *dev) try(args ...string) (string, error) {
 // settle waits until processor and sink have nothing left to do.
 func (d *dev) settle(t *testing.T) {
 	t.Helper()
-	d.keystone(t, "lag", "--wait", "120s")
+	if _, err := d.try("lag", "--wait", "120s"); err != nil {
+		t.Fatalf("does not settle: %v\n%s", err, d.log)
+	}
 }
 
 // export reads one kind of rows of the demo tenant.

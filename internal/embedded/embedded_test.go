@@ -206,3 +206,34 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	other.Kill()
 	enginetest.WaitGone(t, pid)
 }
+
+// Engines start side by side: a child that is being started must not keep a probed port.
+func TestProbedPortIsFreeWhileChildrenStart(t *testing.T) {
+	done := make(chan struct{})
+	var starting sync.WaitGroup
+	for range 2 {
+		starting.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_ = exec.Command("/bin/true").Run() // only its start matters
+				}
+			}
+		})
+	}
+	defer starting.Wait()
+	defer close(done)
+	for range 500 {
+		port, err := embedded.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close() // nobody else knows it
+	}
+}

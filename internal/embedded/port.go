@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -14,21 +15,46 @@ import (
 // ErrPortInUse says that somebody else listens on the wanted port.
 var ErrPortInUse = errors.New("in use by another program")
 
-// FreePort asks the kernel for a loopback TCP port nobody uses. Somebody may
-// take it before the caller does; that is rare, as the kernel hands its free
-// ports out in no order.
+// firstPort is where the search for a free port begins: below are the ports of known services.
+const firstPort = 16 << 10
+
+// FreePort finds a loopback TCP port nobody uses, below those the kernel gives to outgoing
+// connections: one of theirs would be taken again and again between two starts, or between this
+// answer and the server's listening.
 func FreePort() (int, error) {
-	l, err := listen(0)
-	if err != nil {
-		return 0, fmt.Errorf("find free port: %w", err)
+	n := max(ephemeralStart()-firstPort, 1024)
+	for range 100 {
+		port := firstPort + rand.N(n)
+		if err := CheckPort(port); err == nil {
+			return port, nil
+		} else if !errors.Is(err, ErrPortInUse) {
+			return 0, fmt.Errorf("find free port: %w", err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("find free port: all that were tried from %d to %d are %w", firstPort, firstPort+n-1, ErrPortInUse)
+}
+
+// ephemeralStart is the first port of outgoing connections (ip(7), ip_local_port_range).
+func ephemeralStart() int {
+	const usual = 32768
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return usual
+	}
+	var first int
+	if _, err := fmt.Sscan(string(text), &first); err != nil {
+		return usual
+	}
+	return first
 }
 
 // CheckPort reports a loopback port that cannot be listened on. The error is
 // an ErrPortInUse when somebody else has it.
 func CheckPort(port int) error {
+	// A child that is being started has a copy of every descriptor until it runs its program: the
+	// port would stay taken beyond Close.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := listen(port)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
