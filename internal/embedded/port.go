@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -51,6 +52,7 @@ func ephemeralStart() int {
 // CheckPort reports a loopback port that cannot be listened on. The error is
 // an ErrPortInUse when somebody else has it.
 func CheckPort(port int) error {
+	forkOnce()
 	// A child that is being started has a copy of every descriptor until it runs its program: the
 	// port would stay taken beyond Close.
 	syscall.ForkLock.RLock()
@@ -64,6 +66,14 @@ func CheckPort(port int) error {
 	}
 	return l.Close()
 }
+
+// forkOnce has package os find out what process descriptors can do. It does so at the first use of a
+// process, by a fork that does not take ForkLock.
+var forkOnce = sync.OnceFunc(func() {
+	if p, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = p.Release() // was not waited for
+	}
+})
 
 // listen takes a loopback port, 0 for any.
 func listen(port int) (net.Listener, error) {
