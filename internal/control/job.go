@@ -51,7 +51,7 @@ type JobStatus struct {
 	Accepted  int64     `json:"accepted"`
 	Rejected  int64     `json:"rejected"`
 	Processed int64     `json:"processed"`
-	Failed    int64     `json:"failed"` // in the dead-letter queue
+	Failed    int64     `json:"failed"` // in the dead-letter queue, and not replayed since
 	CreatedAt time.Time `json:"created_at"`
 }
 

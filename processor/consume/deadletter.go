@@ -34,6 +34,8 @@ const (
 	HeaderOffset       = "dlq_offset"    // decimal
 	HeaderAttempts     = "dlq_attempts"
 	HeaderValueOmitted = "dlq_value_omitted" // bytes: the value was too large; the log has it at HeaderOffset
+
+	HeaderPrefix = "dlq_" // of all of them, and of nothing an edge writes
 )
 
 // MaxAttemptsBytes bounds HeaderAttempts; the oldest lines go.
@@ -42,24 +44,32 @@ const MaxAttemptsBytes = 4 << 10
 // deadLetter is a record given up. attempts are earlier failures, before err.
 func deadLetter(r *kgo.Record, meta *event.Meta, reason string, err error) *store.DeadLetter {
 	detail := store.Text(describe(err))
+	record, attempts := deadRecord(r, reason, detail)
 	return &store.DeadLetter{
-		Tenant: meta.Tenant,
-		Offset: r.Offset,
-		JobID:  store.Text(meta.JobID),
-		Reason: reason,
-		Detail: detail,
-		Record: deadRecord(r, reason, detail),
+		Tenant:   meta.Tenant,
+		Offset:   r.Offset,
+		JobID:    store.Text(meta.JobID),
+		Reason:   reason,
+		Detail:   detail,
+		Attempts: attempts,
+		Record:   record,
 	}
 }
 
-func deadRecord(r *kgo.Record, reason, detail string) outbox.Record {
+// Attempt is a line of HeaderAttempts.
+func Attempt(at time.Time, reason, detail string) string {
+	return at.UTC().Format(time.RFC3339) + " " + reason + ": " + detail + "\n"
+}
+
+// deadRecord answers what goes to the queue, and how many attempts it tells of.
+func deadRecord(r *kgo.Record, reason, detail string) (outbox.Record, int) {
 	headers := make([]kgo.RecordHeader, 0, len(r.Headers)+7)
-	attempts := time.Now().UTC().Format(time.RFC3339) + " " + reason + ": " + detail + "\n"
+	attempts := Attempt(time.Now(), reason, detail)
 	size := len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
 		if h.Key == HeaderAttempts {
 			attempts = string(h.Value) + attempts
-		} else if !strings.HasPrefix(h.Key, "dlq_") {
+		} else if !strings.HasPrefix(h.Key, HeaderPrefix) {
 			headers = append(headers, h)
 			size += len(h.Key) + len(h.Value)
 		}
@@ -81,7 +91,7 @@ func deadRecord(r *kgo.Record, reason, detail string) outbox.Record {
 		value = nil
 		add(HeaderValueOmitted, strconv.Itoa(len(r.Value)))
 	}
-	return outbox.Record{Topic: event.TopicDLQ, Key: r.Key, Value: value, Headers: headers}
+	return outbox.Record{Topic: event.TopicDLQ, Key: r.Key, Value: value, Headers: headers}, strings.Count(attempts, "\n")
 }
 
 // describe says what went wrong without quoting anything: a server's message may hold the value it

@@ -68,7 +68,7 @@ func TestMessageIDs(t *testing.T) {
 func TestDeadRecord(t *testing.T) {
 	r := &kgo.Record{Topic: event.TopicBackfill, Partition: 1, Offset: 9, Key: []byte("k"), Value: []byte("v"), Headers: []kgo.RecordHeader{
 		{Key: "tenant", Value: []byte("t")}, {Key: HeaderReason, Value: []byte("old")}, {Key: HeaderAttempts, Value: []byte("yesterday\n")}}}
-	got := deadRecord(r, ReasonNotApplied, "why")
+	got, attempts := deadRecord(r, ReasonNotApplied, "why")
 	headers := map[string]string{}
 	for _, h := range got.Headers {
 		headers[h.Key] += string(h.Value)
@@ -77,11 +77,11 @@ func TestDeadRecord(t *testing.T) {
 		headers[HeaderTopic] != event.TopicBackfill || headers[HeaderPartition] != "1" || headers[HeaderOffset] != "9" || headers[HeaderError] != "why" {
 		t.Errorf("%v", headers)
 	}
-	if lines := strings.Split(headers[HeaderAttempts], "\n"); len(lines) != 3 || lines[0] != "yesterday" || !strings.Contains(lines[1], "not_applied: why") {
+	if lines := strings.Split(headers[HeaderAttempts], "\n"); len(lines) != 3 || attempts != 2 || lines[0] != "yesterday" || !strings.Contains(lines[1], "not_applied: why") {
 		t.Errorf("%q", headers[HeaderAttempts])
 	}
 	r.Value = make([]byte, outbox.MaxRecordBytes+1)
-	got = deadRecord(r, ReasonInvalidEvent, "too large")
+	got, _ = deadRecord(r, ReasonInvalidEvent, "too large")
 	if got.Value != nil || string(got.Headers[len(got.Headers)-1].Value) != "983041" {
 		t.Errorf("%d bytes, %v", len(got.Value), got.Headers[len(got.Headers)-1])
 	}

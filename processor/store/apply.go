@@ -28,12 +28,13 @@ type Batch struct {
 
 // DeadLetter is a record that cannot be processed. It goes to the dead-letter queue with the batch.
 type DeadLetter struct {
-	Tenant uuid.UUID // uuid.Nil where the record names none
-	Offset int64
-	JobID  string // empty: not of an HTTP batch
-	Reason string // of a closed set
-	Detail string // says what is wrong, and quotes nothing
-	Record outbox.Record
+	Tenant   uuid.UUID // uuid.Nil where the record names none
+	Offset   int64
+	JobID    string // empty: not of an HTTP batch
+	Reason   string // of a closed set
+	Detail   string // says what is wrong, and quotes nothing
+	Attempts int    // this failure, and those before the replays that led to it
+	Record   outbox.Record
 }
 
 // Outcome is what a batch did, for counting after the commit.

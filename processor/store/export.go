@@ -23,7 +23,6 @@ var (
 	exportOrders      = sql.Statement("export_orders")
 	exportProducts    = sql.Statement("export_products")
 	exportConflicts   = sql.Statement("export_conflicts")
-	exportDead        = sql.Statement("export_dead_letters")
 )
 
 // ProfileRow is one profile as it is exported. A tombstone has merged_into, and nothing else that
@@ -121,17 +120,6 @@ type ConflictRow struct {
 	Other      *uuid.UUID `json:"other_profile_id,omitempty"` // the profile that was not merged
 	EventTime  time.Time  `json:"event_time"`
 	ReceivedAt time.Time  `json:"received_at"`
-}
-
-// DeadLetterRow is one record that could not be processed; keystone.dlq has it.
-type DeadLetterRow struct {
-	Topic     string    `json:"topic"`
-	Partition int32     `json:"partition"`
-	Offset    int64     `json:"offset"`
-	JobID     string    `json:"job_id,omitempty"`
-	Reason    string    `json:"reason"`
-	Detail    string    `json:"detail"`
-	CreatedAt time.Time `json:"created_at"`
 }
 
 // pages reads a table along its key, one statement per page: no transaction stays open while the

@@ -240,16 +240,3 @@ func (s *Store) Conflicts(ctx context.Context, tenant uuid.UUID) iter.Seq2[Confl
 		}, exportConflicts, tenant, last, int64(s.cfg.ReadPage))
 	})
 }
-
-// DeadLetters are a tenant's records that could not be processed, by their place in the log. Those
-// that name no tenant are uuid.Nil's.
-func (s *Store) DeadLetters(ctx context.Context, tenant uuid.UUID) iter.Seq2[DeadLetterRow, error] {
-	last := DeadLetterRow{Partition: -1, Offset: -1}
-	return pages(s.cfg.ReadPage, func() ([]DeadLetterRow, error) {
-		return read(ctx, s, "dead letters", func(r pgx.CollectableRow, d *DeadLetterRow) error {
-			err := r.Scan(&d.Topic, &d.Partition, &d.Offset, &d.JobID, &d.Reason, &d.Detail, &d.CreatedAt)
-			last = *d
-			return err
-		}, exportDead, tenant, last.Topic, last.Partition, last.Offset, int64(s.cfg.ReadPage))
-	})
-}

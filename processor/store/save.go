@@ -101,11 +101,12 @@ func (w *saver) deadLetters(b *Batch, now time.Time) {
 	if n == 0 {
 		return
 	}
-	tenant, offset, job, reason, detail := make(uuids, n), make(ints, n), make(texts, n), make(texts, n), make(texts, n)
+	tenant, offset, job, reason, detail, attempts := make(uuids, n), make(ints, n), make(texts, n), make(texts, n), make(texts, n), make(ints, n)
 	for i := range b.Dead {
 		d := &b.Dead[i]
 		tenant[i], offset[i] = uuidElement(d.Tenant), intElement(d.Offset)
 		job[i], reason[i], detail[i] = w.text(d.JobID), w.text(d.Reason), w.text(d.Detail)
+		attempts[i] = intElement(max(d.Attempts, 1))
 	}
-	w.batch.Queue(deadLetterSave, tenant, b.Claim.Topic, b.Claim.Partition, offset, job, reason, detail, now)
+	w.batch.Queue(deadLetterSave, tenant, b.Claim.Topic, b.Claim.Partition, offset, job, reason, detail, attempts, now)
 }

@@ -69,6 +69,7 @@ FROM ingest_jobs
 WHERE tenant_id = $1::UUID AND job_id = $2::UUID;
 
 -- name: job_failed
+-- One that was replayed is on its way again: should it fail once more, it is another letter of the job.
 SELECT count(*)
 FROM dead_letters
-WHERE tenant_id = $1::UUID AND job_id = $2::TEXT AND job_id <> '';
+WHERE tenant_id = $1::UUID AND job_id = $2::TEXT AND job_id <> '' AND state <> 'replayed';

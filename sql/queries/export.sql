@@ -59,10 +59,3 @@ FROM products AS p
 WHERE p.tenant_id = $1::UUID AND p.product_key > $2::UUID
 ORDER BY p.product_key
 LIMIT $3::INT8;
-
--- name: export_dead_letters
-SELECT d.topic, d.part, d.source_offset, d.job_id, d.reason, d.detail, d.created_at
-FROM dead_letters AS d
-WHERE d.tenant_id = $1::UUID AND (d.topic, d.part, d.source_offset) > ($2::TEXT, $3::INT4, $4::INT8)
-ORDER BY d.topic, d.part, d.source_offset
-LIMIT $5::INT8;

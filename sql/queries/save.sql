@@ -86,7 +86,7 @@ ON CONFLICT (tenant_id, product_key) DO UPDATE SET
   first_seen = excluded.first_seen, version = excluded.version;
 
 -- name: dead_letter_save
-INSERT INTO dead_letters (tenant_id, topic, part, source_offset, job_id, reason, detail, created_at)
-SELECT t, $2::TEXT, $3::INT4, o, j, r, d, $8::TIMESTAMPTZ
-FROM unnest($1::UUID[], $4::INT8[], $5::TEXT[], $6::TEXT[], $7::TEXT[]) AS u(t, o, j, r, d)
+INSERT INTO dead_letters (tenant_id, topic, part, source_offset, job_id, reason, detail, created_at, attempts)
+SELECT t, $2::TEXT, $3::INT4, o, j, r, d, $9::TIMESTAMPTZ, a
+FROM unnest($1::UUID[], $4::INT8[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::INT4[]) AS u(t, o, j, r, d, a)
 ON CONFLICT (tenant_id, topic, part, source_offset) DO NOTHING;
