@@ -29,6 +29,7 @@ type cli struct {
 	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
 	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
 	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
+	Dlq        dlqCmd        `cmd:"" help:"Look at records that could not be processed, replay or drop them."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
 	Demo       demoCmd       `cmd:"" help:"Replay a shop's traffic and show what came out."`
