@@ -39,6 +39,7 @@ type fold struct {
 	claim identity.Claim
 
 	orders   map[OrderKey]struct{}    // changed
+	ordersOf map[uuid.UUID][]OrderKey // whose each is, or was; nil until a merge asks: most batches have none
 	products map[ProductKey]uuid.UUID // changed, and by whose event
 	gone     []*identity.Profile      // tombstones made, in the order of the log
 	result   Result
@@ -147,6 +148,9 @@ func (f *fold) order(p *identity.Profile, id string) {
 	f.orders[key] = struct{}{}
 	if o.ProfileID == former {
 		return
+	}
+	if f.ordersOf != nil {
+		f.ordersOf[p.ID] = append(f.ordersOf[p.ID], key)
 	}
 	p.Orders++
 	if former != uuid.Nil {

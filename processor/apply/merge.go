@@ -62,14 +62,24 @@ func (f *fold) moveOrders(w, l *identity.Profile) []string {
 	if l.Orders == 0 {
 		return ids
 	}
-	for key, o := range f.Orders {
-		if o.ProfileID == l.ID {
-			o.ProfileID = w.ID
-			o.Version++
-			f.orders[key] = struct{}{}
-			ids = append(ids, key.ID)
+	if f.ordersOf == nil {
+		f.ordersOf = make(map[uuid.UUID][]OrderKey, len(f.Orders))
+		for key, o := range f.Orders {
+			f.ordersOf[o.ProfileID] = append(f.ordersOf[o.ProfileID], key)
 		}
 	}
+	for _, key := range f.ordersOf[l.ID] {
+		o := f.Orders[key]
+		if o.ProfileID != l.ID {
+			continue // it went to somebody else since it was noted
+		}
+		o.ProfileID = w.ID
+		o.Version++
+		f.orders[key] = struct{}{}
+		f.ordersOf[w.ID] = append(f.ordersOf[w.ID], key)
+		ids = append(ids, key.ID)
+	}
+	delete(f.ordersOf, l.ID)
 	slices.Sort(ids)
 	return ids
 }

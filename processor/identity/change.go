@@ -53,8 +53,8 @@ func (g *Graph) relink(p, former *Profile, id *event.Identifier) {
 	}
 	i := g.identifiers[id.Node]
 	s := &Span{Tenant: i.Tenant, Node: i.Node, Kind: i.Kind, Value: i.Value,
-		ProfileID: former.ID, ValidFrom: i.ValidFrom, Version: i.Version}
-	g.spans = append(g.spans, s)
+		ValidFrom: i.ValidFrom, Version: i.Version}
+	former.had(s)
 	g.touchSpan(s)
 	former.Spans++
 	former.Owned.Add(i.Kind, -1)
@@ -129,12 +129,13 @@ func (g *Graph) merge(winner, loser *Profile, kind string) {
 // moveSpans hands the loser's past to the winner: what a device did before it changed hands
 // belongs to whom its former owner turned out to be.
 func (g *Graph) moveSpans(m *Merge) {
-	for _, s := range g.spans {
-		if s.ProfileID == m.Loser.ID {
-			m.Moved = append(m.Moved, s.State())
-			s.ProfileID = m.Winner.ID
-			s.Version++
-			g.touchSpan(s)
-		}
+	for s := m.Loser.past; s != nil; {
+		next := s.next
+		m.Moved = append(m.Moved, s.State())
+		m.Winner.had(s)
+		s.Version++
+		g.touchSpan(s)
+		s = next
 	}
+	m.Loser.past = nil
 }

@@ -46,7 +46,6 @@ type Graph struct {
 
 	identifiers map[uuid.UUID]*Identifier
 	profiles    map[uuid.UUID]*Profile
-	spans       []*Span
 	merged      func(*Merge)
 
 	claim   *Claim
@@ -61,7 +60,7 @@ type Graph struct {
 // New makes the graph of one batch; it takes over what l holds. merged is called once for each
 // merge, while Resolve runs, and has to bring the loser's counters, attributes and orders over.
 func New(l Loaded, merged func(*Merge)) *Graph {
-	g := &Graph{LastCreatedAt: l.LastCreatedAt, identifiers: l.Identifiers, profiles: l.Profiles, spans: l.Spans, merged: merged}
+	g := &Graph{LastCreatedAt: l.LastCreatedAt, identifiers: l.Identifiers, profiles: l.Profiles, merged: merged}
 	for _, p := range g.profiles {
 		p.unloaded = p.Owned.Total() + p.Spans + p.Orders
 	}
@@ -70,8 +69,10 @@ func New(l Loaded, merged func(*Merge)) *Graph {
 		p.own(i)
 		p.unloaded--
 	}
-	for _, s := range g.spans {
-		g.Profile(s.ProfileID).unloaded--
+	for _, s := range l.Spans {
+		p := g.Profile(s.ProfileID)
+		p.had(s)
+		p.unloaded--
 	}
 	for id := range l.OrderOwners {
 		g.Profile(id).unloaded--
@@ -147,16 +148,29 @@ func CompareIDs(a, b uuid.UUID) int {
 // own puts an identifier into the profile's list.
 func (p *Profile) own(i *Identifier) {
 	i.owner, i.ProfileID = p, p.ID
-	i.next, p.identifiers = p.identifiers, i
+	if i.prev, i.next = nil, p.identifiers; i.next != nil {
+		i.next.prev = i
+	}
+	p.identifiers = i
 }
 
-// disown takes an identifier out of the profile's list.
+// disown takes an identifier out of the profile's list, however long that is.
 func (p *Profile) disown(i *Identifier) {
-	at := &p.identifiers
-	for *at != i {
-		at = &(*at).next
+	if i.prev != nil {
+		i.prev.next = i.next
+	} else {
+		p.identifiers = i.next
 	}
-	*at, i.next = i.next, nil
+	if i.next != nil {
+		i.next.prev = i.prev
+	}
+	i.prev, i.next = nil, nil
+}
+
+// had puts a closed span into the profile's list.
+func (p *Profile) had(s *Span) {
+	s.ProfileID = p.ID
+	s.next, p.past = p.past, s
 }
 
 // before tells which of two profiles was created first.

@@ -52,7 +52,8 @@ type Profile struct {
 	Spans  int    // closed spans
 	Orders int
 
-	identifiers *Identifier // those loaded, linked by next
+	identifiers *Identifier // those loaded, linked by next and prev
+	past        *Span       // those loaded, linked by next
 	touched     bool
 	unloaded    int // how much of what it owns was not loaded
 }
@@ -87,7 +88,8 @@ type Identifier struct {
 	Version   int64     // +1 per change of owner
 
 	owner   *Profile
-	next    *Identifier
+	next    *Identifier // in the owner's list, as prev
+	prev    *Identifier
 	touched bool
 }
 
@@ -102,6 +104,7 @@ type Span struct {
 	ValidFrom time.Time
 	Version   int64
 
+	next    *Span // in the profile's list
 	touched bool
 }
 
