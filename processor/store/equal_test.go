@@ -146,8 +146,7 @@ func dumpSQL(t testing.TB, s *Store) *applytest.Store {
 		}
 		return text[:i]
 	}
-	_, profile, _ := strings.Cut(cut(identifierLoad, "FROM"), "i.version,")
-	all("SELECT "+profile+"FROM profiles AS p", func(r pgx.Rows) error {
+	all(cut(unmergeProfiles, "FROM")+"FROM profiles AS p", func(r pgx.Rows) error {
 		var p profileRow
 		for r.Next() {
 			if err := r.Scan(p.columns()...); err != nil {

@@ -83,7 +83,7 @@ func (f *faulty) done(t *testing.T) {
 
 // The statements of a batch's transaction, by how they begin.
 var statementsOfABatch = []string{
-	"begin", "select next_offset, epoch, last_created_at", "insert into seen_messages", "select i.tenant_id",
+	"begin", "select next_offset, epoch, last_created_at", "insert into seen_messages", "select q.tenant_id, q.node_id",
 	"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit",
 }
 

@@ -71,7 +71,7 @@ func (p *profileRow) columns() []any {
 		&p.UpdatedAt, &p.merged, &p.owned, &p.Spans, &p.Orders}
 }
 
-// addOwner takes a profile in, unless the row before had the same.
+// addOwner takes a profile in, unless the row before had the same: that one has the attributes.
 func (l *rows) addOwner(row *profileRow) error {
 	if n := len(l.profiles); n > 0 && l.profiles[n-1].ID == row.ID {
 		return nil
