@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/goccy/go-json"
@@ -51,17 +52,19 @@ func (w *writer) change(c *event.Change) error {
 		w.record(c, value)
 		return nil
 	}
-	first, rest, ok := split(c)
-	if !ok && shorten(c) {
+	parts := split(c, len(value)/MaxRecordBytes+1)
+	if parts == nil && shorten(c) {
 		return w.change(c)
 	}
-	if !ok {
+	if parts == nil {
 		return fmt.Errorf("%w: one change of a profile has %d bytes, the limit is %d", ErrTooLarge, len(value), MaxRecordBytes)
 	}
-	if err := w.change(&first); err != nil {
-		return err
+	for i := range parts {
+		if err := w.change(&parts[i]); err != nil {
+			return err
+		}
 	}
-	return w.change(&rest)
+	return nil
 }
 
 func (w *writer) record(c *event.Change, value []byte) {
@@ -72,36 +75,58 @@ func (w *writer) record(c *event.Change, value []byte) {
 	w.records = append(w.records, Record{Topic: event.TopicChanges, Key: []byte(c.ProfileID.String()), Value: value, Headers: headers})
 }
 
-// split takes a change apart: the profile's state first, then what is said about it, list by list.
-func split(c *event.Change) (first, rest event.Change, ok bool) {
-	first = event.Change{TenantID: c.TenantID, ProfileID: c.ProfileID}
-	rest = *c
-	lists := len(c.Identifiers) + len(c.Merges) + len(c.Lineage) + len(c.Orders) + len(c.Products)
-	switch {
-	case lists == 0, lists == 1 && c.Profile == nil:
-		return first, rest, false
-	case c.Profile != nil:
-		first.Profile, rest.Profile = c.Profile, nil
-	case halve(&first.Identifiers, &rest.Identifiers, lists), halve(&first.Merges, &rest.Merges, lists),
-		halve(&first.Lineage, &rest.Lineage, lists), halve(&first.Orders, &rest.Orders, lists):
-	default:
-		halve(&first.Products, &rest.Products, lists)
+// split takes a change apart: the profile's state first, then what is said about it, list by list; a
+// list that is alone goes into so many pieces, or into one for each row. It is done at once: cut
+// in two again and again, what one batch says of one profile would be written out at every step. Nil is
+// what cannot be split.
+func split(c *event.Change, pieces int) []event.Change {
+	s := splitter{whole: c, pieces: 1}
+	if kinds(c) == 1 {
+		s.pieces = pieces
 	}
-	return first, rest, true
+	if c.Profile != nil {
+		s.part().Profile = c.Profile
+	}
+	cut(&s, c.Identifiers, func(part *event.Change, l []event.IdentifierState) { part.Identifiers = l })
+	cut(&s, c.Merges, func(part *event.Change, l []event.Merge) { part.Merges = l })
+	cut(&s, c.Lineage, func(part *event.Change, l []event.AttributeChange) { part.Lineage = l })
+	cut(&s, c.Orders, func(part *event.Change, l []event.OrderState) { part.Orders = l })
+	cut(&s, c.Products, func(part *event.Change, l []event.ProductState) { part.Products = l })
+	if len(s.parts) < 2 {
+		return nil
+	}
+	return s.parts
 }
 
-// halve moves a list to first; half of it where it is all that is left. It answers false on an
-// empty list.
-func halve[T any](first, rest *[]T, all int) bool {
-	n := len(*rest)
-	if n == 0 {
-		return false
+// kinds is how many kinds of things a change says.
+func kinds(c *event.Change) (n int) {
+	for _, there := range []bool{c.Profile != nil, len(c.Identifiers) > 0, len(c.Merges) > 0, len(c.Lineage) > 0, len(c.Orders) > 0, len(c.Products) > 0} {
+		if there {
+			n++
+		}
 	}
-	if n == all {
-		n /= 2
+	return n
+}
+
+type splitter struct {
+	whole  *event.Change
+	pieces int // of each list
+	parts  []event.Change
+}
+
+// part is a new one, valid until the next.
+func (s *splitter) part() *event.Change {
+	s.parts = append(s.parts, event.Change{TenantID: s.whole.TenantID, ProfileID: s.whole.ProfileID})
+	return &s.parts[len(s.parts)-1]
+}
+
+func cut[T any](s *splitter, list []T, put func(part *event.Change, piece []T)) {
+	if len(list) == 0 {
+		return
 	}
-	*first, *rest = (*rest)[:n], (*rest)[n:]
-	return true
+	for piece := range slices.Chunk(list, (len(list)+s.pieces-1)/s.pieces) {
+		put(s.part(), piece)
+	}
 }
 
 // shorten takes from a lone merge what the state store keeps as well: the lists of what moved, which

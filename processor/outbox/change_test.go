@@ -88,6 +88,40 @@ func TestLargeChangesAreSplit(t *testing.T) {
 	}
 }
 
+// What one batch says of one profile is written out a fixed number of times, however much it is: once
+// to find that it is too large, once list by list, once in pieces.
+func TestSplittingTakesTwoSteps(t *testing.T) {
+	const rows, pieces = 100_000, 40
+	change := event.Change{TenantID: uuid.New(), ProfileID: uuid.New(), Profile: &event.ProfileState{}}
+	for i := range rows {
+		change.Lineage = append(change.Lineage, event.AttributeChange{Index: i, Path: "/visits", Op: "update", New: json.RawMessage("1")})
+	}
+	lists := split(&change, pieces)
+	if len(lists) != 2 || lists[0].Profile == nil || lists[0].Lineage != nil || len(lists[1].Lineage) != rows {
+		t.Fatalf("%d lists", len(lists))
+	}
+	parts := split(&lists[1], pieces)
+	if len(parts) != pieces {
+		t.Fatalf("%d pieces", len(parts))
+	}
+	for i, part := range parts {
+		if len(part.Lineage) != rows/pieces || part.Lineage[0].Index != i*rows/pieces || part.ProfileID != change.ProfileID {
+			t.Errorf("piece %d has %d rows", i, len(part.Lineage))
+		}
+	}
+	records, err := Changes(nil, source, []event.Change{change})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for _, r := range records {
+		written += len(r.Value)
+	}
+	if len(records) > written/MaxRecordBytes*3/2+2 {
+		t.Errorf("%d records for %d bytes", len(records), written)
+	}
+}
+
 func TestOneThingTooLarge(t *testing.T) {
 	huge := event.Change{Orders: []event.OrderState{{Coupon: strings.Repeat("x", MaxRecordBytes)}}}
 	if _, err := Changes(nil, source, []event.Change{huge}); !errors.Is(err, ErrTooLarge) {
