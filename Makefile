@@ -52,7 +52,7 @@ bench: setup build ## One number for each stage: edge, processor, sink
 
 .PHONY: bench-once
 bench-once: setup build ## Every benchmark once, to see that it still runs
-	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
+	go test -short -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
 
 .PHONY: clean
 clean: ## Remove what was built, and the data of `make run`

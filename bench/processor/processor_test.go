@@ -4,17 +4,19 @@ package processor_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keystone-cdp/keystone/bench/feed"
-	"github.com/keystone-cdp/keystone/bench/machine"
 	"github.com/keystone-cdp/keystone/bench/metric"
 	"github.com/keystone-cdp/keystone/bench/shop"
 	"github.com/keystone-cdp/keystone/internal/control"
@@ -31,91 +33,150 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 // it has to stop and go on fetching, as it does behind a real backlog.
 const events = 60_000
 
-// BenchmarkProcessor is events per second, for a shop's ordinary day, for anonymous page views and
-// for a storm of identifies. The state store and the broker share the cores.
-func BenchmarkProcessor(b *testing.B) {
-	for _, mix := range []shop.Mix{shop.DefaultMix(), shop.AnonymousMix(), shop.IdentifyStormMix()} {
-		b.Run(mix.Name, func(b *testing.B) { measure(b, mix) })
-	}
-}
+// rate is how many events a second of log time has: a busy site's, so that few of a batch are of the
+// same visitor. (The fewer, the more rows there are to write.)
+const rate = 1000
 
-func measure(b *testing.B, mix shop.Mix) {
-	dsn, tenant := startStore(b)
-	seeds := enginetest.Broker(b,
-		enginetest.Topic{Name: event.TopicEvents, Partitions: 4}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 4},
-		enginetest.Topic{Name: event.TopicChanges, Partitions: 4}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
-	total := 0
-	var cpu, store time.Duration
-	for round := uint64(1); b.Loop(); round++ {
-		b.StopTimer()
-		cfg := shop.DefaultConfig()
-		cfg.Seed, cfg.Events, cfg.Mix = round, events, mix
-		log, err := feed.Fill(b.Context(), seeds, event.TopicEvents, tenant, cfg)
+// manyProfiles is how many a large state store has: a million, a few with -short, and what
+// KEYSTONE_BENCH_PROFILES says.
+func manyProfiles(b *testing.B) int {
+	b.Helper()
+	if text := os.Getenv("KEYSTONE_BENCH_PROFILES"); text != "" {
+		n, err := strconv.Atoi(text)
 		if err != nil {
 			b.Fatal(err)
 		}
-		total += log.Records
-		reg := prometheus.NewRegistry()
-		p := newProcessor(b, dsn, seeds, reg)
-		done := func() float64 { return metric.Sum(b, reg, "keystone_processor_records_total") }
-		before, storeBefore := machine.CPU(), childrenCPU(b)
-		if err := p.Start(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		// Joining the consumer group takes seconds, and is not what is measured.
-		await(b, func() bool { return done() > 0 })
-		already := int(done())
-		b.StartTimer()
-		await(b, func() bool { return int(done()) == log.Records })
-		b.StopTimer()
-		total -= already
-		cpu += machine.CPU() - before
-		store += childrenCPU(b) - storeBefore
-		if dead := metric.Sum(b, reg, "keystone_processor_dead_letters_total"); dead > 0 {
-			b.Fatalf("%v events were given up", dead)
-		}
-		if err := p.Stop(context.WithoutCancel(b.Context())); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
+		return n
 	}
-	perEvent := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(total) }
-	rate := float64(total) / b.Elapsed().Seconds()
-	b.ReportMetric(rate, "events/s")
-	b.ReportMetric(perEvent(cpu), "cpu-µs/event")
-	b.ReportMetric(perEvent(store), "store-cpu-µs/event")
-	machine.Print("processor "+mix.Name, "%.0f events/s; CPU per event: processor and broker %.1f µs, state store %.1f µs", rate, perEvent(cpu), perEvent(store))
+	if testing.Short() {
+		return 20_000
+	}
+	return 1_000_000
 }
 
-// startStore starts a state store that waits for the disk, as in production, with one tenant.
-func startStore(b *testing.B) (dsn string, tenant uuid.UUID) {
-	b.Helper()
-	cfg := enginetest.StoreConfig(b, filepath.Join(enginetest.Folder(b), "statestore"))
-	production := statestore.DefaultConfig()
-	cfg.Fsync, cfg.SharedBuffersMB = production.Fsync, production.SharedBuffersMB
-	server, err := statestore.New(cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
-	enginetest.Need(b, server.Start(b.Context()))
-	b.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			b.Error(err)
+// scenario is one thing to measure.
+type scenario struct {
+	mix        shop.Mix
+	partitions int
+	profiles   int // in the store before
+}
+
+// BenchmarkProcessor is events per second, for a shop's ordinary day, for anonymous page views and
+// for a storm of identifies. The state store and the broker share the cores.
+func BenchmarkProcessor(b *testing.B) {
+	mixes := []shop.Mix{shop.DefaultMix(), shop.AnonymousMix(), shop.IdentifyStormMix()}
+	var all []scenario
+	for _, partitions := range []int{1, 2, 4} {
+		for _, mix := range mixes {
+			all = append(all, scenario{mix, partitions, 0})
 		}
-	})
-	if err := sql.Migrate(b.Context(), server.DSN(), slog.New(slog.DiscardHandler)); err != nil {
-		b.Fatal(err)
 	}
-	pool, err := sql.Open(b.Context(), server.DSN(), 2)
+	for _, mix := range mixes[:2] {
+		all = append(all, scenario{mix, 4, manyProfiles(b)})
+	}
+	for _, s := range all {
+		b.Run(fmt.Sprintf("%s/partitions=%d/profiles=%d", s.mix.Name, s.partitions, s.profiles), s.measure)
+	}
+}
+
+// bench is what a scenario runs on.
+type bench struct {
+	*testing.B
+	scenario
+	dsn    string
+	pool   *pgxpool.Pool
+	seeds  []string
+	tenant uuid.UUID
+}
+
+func (s scenario) measure(b *testing.B) {
+	r := &bench{B: b, scenario: s}
+	r.start()
+	var sum cost
+	for round := range warmUp + b.N {
+		if c := r.drain(r.fill(round)); round >= warmUp {
+			sum.add(c)
+		}
+	}
+	sum.report(b, s)
+}
+
+// warmUp is how many rounds are not counted: prepared statements, and the store's first change of a
+// page after a checkpoint, are the price of a start and not of an event.
+const warmUp = 2
+
+// start starts a state store that waits for the disk, as in production, with one tenant; and a log.
+func (r *bench) start() {
+	r.Helper()
+	cfg := enginetest.StoreConfig(r, filepath.Join(enginetest.DiskFolder(r), "statestore"))
+	production := statestore.DefaultConfig()
+	cfg.Fsync, cfg.SharedBuffersMB = production.Fsync, 1024
+	server, err := statestore.New(cfg)
+	r.must(err)
+	enginetest.Need(r, server.Start(r.Context()))
+	r.Cleanup(func() { r.must(server.Stop(context.Background())) })
+	r.dsn = server.DSN()
+	r.must(sql.Migrate(r.Context(), r.dsn, slog.New(slog.DiscardHandler)))
+	r.pool, err = sql.Open(r.Context(), r.dsn, 2)
+	r.must(err)
+	r.Cleanup(r.pool.Close)
+	t, err := control.New(r.pool).CreateTenant(r.Context(), "bench", "Bench")
+	r.must(err)
+	r.tenant = t.ID
+	r.seeds = enginetest.Broker(r,
+		enginetest.Topic{Name: event.TopicEvents, Partitions: r.partitions}, enginetest.Topic{Name: event.TopicBackfill, Partitions: r.partitions},
+		enginetest.Topic{Name: event.TopicChanges, Partitions: r.partitions}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
+	if r.profiles > 0 {
+		r.must(r.populate(r.profiles))
+	}
+}
+
+func (r *bench) must(err error) {
+	r.Helper()
 	if err != nil {
-		b.Fatal(err)
+		r.Fatal(err)
 	}
-	defer pool.Close()
-	t, err := control.New(pool).CreateTenant(b.Context(), "bench", "Bench")
-	if err != nil {
-		b.Fatal(err)
+}
+
+// fill writes a round's events to the log; each goes on where the one before ended.
+func (r *bench) fill(round int) feed.Log {
+	r.Helper()
+	cfg := r.stream(round)
+	if r.profiles > 0 {
+		r.must(r.introduce(cfg))
 	}
-	return server.DSN(), t.ID
+	log, err := feed.Fill(r.Context(), r.seeds, event.TopicEvents, r.tenant, cfg)
+	r.must(err)
+	return log
+}
+
+func (r *bench) stream(round int) shop.Config {
+	cfg := shop.DefaultConfig()
+	cfg.Seed, cfg.Events, cfg.Mix, cfg.Span = uint64(round+1), events, r.mix, events/rate*time.Second
+	cfg.Start = cfg.Start.Add(time.Duration(round) * cfg.Span)
+	return cfg
+}
+
+// drain has a new processor do the round.
+func (r *bench) drain(log feed.Log) (f cost) {
+	r.Helper()
+	reg := prometheus.NewRegistry()
+	p := newProcessor(r, r.dsn, r.seeds, reg)
+	done := func() int { return int(metric.Sum(r, reg, "keystone_processor_records_total")) }
+	r.must(p.Start(r.Context()))
+	// Joining the consumer group takes seconds, and is not what is measured.
+	await(r, func() bool { return done() > 0 })
+	before, already := r.read(), done()
+	await(r, func() bool { return done() == log.Records })
+	f = r.read().minus(before)
+	f.records = log.Records - already
+	f.batches = metric.Histogram(r, reg, "keystone_processor_batch_seconds")
+	f.retries = metric.Sum(r, reg, "keystone_processor_retries_total")
+	if dead := metric.Sum(r, reg, "keystone_processor_dead_letters_total"); dead > 0 {
+		r.Fatalf("%v events were given up", dead)
+	}
+	r.must(p.Stop(context.WithoutCancel(r.Context())))
+	return f
 }
 
 func newProcessor(tb testing.TB, dsn string, seeds []string, reg prometheus.Registerer) *processor.Processor {
@@ -127,15 +188,6 @@ func newProcessor(tb testing.TB, dsn string, seeds []string, reg prometheus.Regi
 		tb.Fatal(err)
 	}
 	return p
-}
-
-func childrenCPU(b *testing.B) time.Duration {
-	b.Helper()
-	d, err := machine.ChildrenCPU()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return d
 }
 
 const (

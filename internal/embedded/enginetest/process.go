@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/keystone-cdp/keystone/internal/embedded"
 )
 
@@ -151,7 +153,25 @@ func CopyFile(from, to string) (string, error) {
 // reach, unlike tb.TempDir under root.
 func Folder(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.MkdirTemp(sharedBase(), "keystone-test-")
+	return folder(tb, sharedBase())
+}
+
+// DiskFolder is a Folder where waiting for the disk means that: not in memory.
+func DiskFolder(tb testing.TB) string {
+	tb.Helper()
+	for _, base := range []string{os.TempDir(), "/var/tmp"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(base, &fs) == nil && fs.Type != unix.TMPFS_MAGIC && unix.Access(base, unix.W_OK) == nil {
+			return folder(tb, base)
+		}
+	}
+	tb.Skip("no temporary folder is on a disk; name one with TMPDIR")
+	return ""
+}
+
+func folder(tb testing.TB, base string) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp(base, "keystone-test-")
 	if err == nil {
 		err = os.Chmod(dir, 0o711)
 	}
