@@ -92,6 +92,9 @@ func (d *Document) Text() []byte {
 	return d.text
 }
 
+// Empty tells whether there are no attributes.
+func (d *Document) Empty() bool { return string(d.Text()) == "{}" }
+
 // Clone is a copy that later changes of either do not touch. It costs nothing.
 func (d *Document) Clone() Document { return *d }
 

@@ -7,6 +7,7 @@
 package identity
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,10 +53,23 @@ type Profile struct {
 	Spans  int    // closed spans
 	Orders int
 
+	Revision int64 // of the store's row; 0: it has none yet
+
 	identifiers *Identifier // those loaded, linked by next and prev
 	past        *Span       // those loaded, linked by next
 	touched     bool
 	unloaded    int // how much of what it owns was not loaded
+}
+
+// Touched tells whether the batch has changed the profile.
+func (p *Profile) Touched() bool { return p.touched }
+
+// Settled is the profile without what belongs to the batch it comes from.
+func (p *Profile) Settled() Profile {
+	q := *p
+	q.Owned = slices.Clone(p.Owned)
+	q.identifiers, q.past, q.touched, q.unloaded = nil, nil, false, 0
+	return q
 }
 
 // State is the profile as the rest of the world sees it.
@@ -91,6 +105,13 @@ type Identifier struct {
 	next    *Identifier // in the owner's list, as prev
 	prev    *Identifier
 	touched bool
+}
+
+// Settled is the identifier without what belongs to the batch it comes from.
+func (i *Identifier) Settled() Identifier {
+	j := *i
+	j.owner, j.next, j.prev, j.touched = nil, nil, nil, false
+	return j
 }
 
 // Span is a time, now over, in which an identifier belonged to a profile: from ValidFrom (zero:

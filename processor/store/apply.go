@@ -55,7 +55,7 @@ type Outcome struct {
 // Apply applies a batch whole or not at all. ErrFenced means that the partition has another owner;
 // Classify tells what to do about other errors, after all of which nothing was applied.
 func (s *Store) Apply(ctx context.Context, b *Batch) (Outcome, error) {
-	p := prepare(b)
+	p := s.prepare(b)
 	out, err := s.attempt(ctx, b, p)
 	if err == nil || !ambiguous(err) {
 		return out, err
@@ -70,49 +70,89 @@ func (s *Store) Apply(ctx context.Context, b *Batch) (Outcome, error) {
 	return Outcome{}, fmt.Errorf("%w: it was not", errUncertain)
 }
 
+// optimisticAttempts is how often a batch is tried without locks: once from memory, once as the store
+// has it now.
+const optimisticAttempts = 2
+
+// attempt tries it without reading in the transaction first, where it is known how the partition
+// stands; if that meets others, with locks.
 func (s *Store) attempt(ctx context.Context, b *Batch, p *prepared) (out Outcome, err error) {
 	giveBack, err := s.takeTurn(ctx)
 	if err != nil {
 		return out, err
 	}
 	defer giveBack()
+	var done *attempted
+	at, known := s.memory.standing(b)
+	tries := 0
+	defer func() { done.end() }()
 	retries, err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
-		out = Outcome{}
-		return s.fold(ctx, tx, b, p, &out)
+		done.end()
+		done = &attempted{store: s, b: b, p: p, now: s.now()}
+		if tries++; tries > 1 {
+			s.memory.forget(b, &p.keys)
+			p = s.prepare(b)
+			done.p = p
+		}
+		if known && tries <= optimisticAttempts {
+			return done.optimistic(ctx, tx, at)
+		}
+		return done.locked(ctx, tx)
 	})
-	if errors.Is(err, errLanded) {
-		return Outcome{Landed: true, Retries: retries}, nil
+	if done != nil {
+		out = done.out
 	}
-	out.Retries = retries
-	if err != nil {
+	switch {
+	case err == nil:
+		s.memory.committed(b, p, done.rows, done.result, done.now)
+	case errors.Is(err, errLanded):
+		s.memory.forget(b, &p.keys)
+		return Outcome{Landed: true, Retries: retries}, nil
+	default:
+		s.memory.forget(b, &p.keys)
 		err = fmt.Errorf("apply %s/%d up to %d: %w", b.Claim.Topic, b.Claim.Partition, b.NextOffset, err)
 	}
+	out.Retries = retries
 	return out, err
 }
 
 // prepared is what of a batch does not change from one attempt to the next.
 type prepared struct {
-	distinct []messageKey // sorted
-	keys     apply.Keys
+	events   []apply.Event // the first of each message id, but for those remembered as committed
+	distinct []messageKey  // of events, sorted
+	keys     apply.Keys    // of events
 }
 
-// messageKey is one row of seen_messages, and the first event of the batch that has it.
+// messageKey is one row of seen_messages, and the event that has it.
 type messageKey struct {
 	tenant, hash uuid.UUID
-	event        int
+	event        int // in prepared.events
 }
 
-func prepare(b *Batch) *prepared {
-	p := &prepared{keys: apply.KeysOf(b.Events)}
-	first := make(map[uuid.UUID]struct{}, len(b.Events))
+func (s *Store) prepare(b *Batch) *prepared {
+	all := make([]messageKey, len(b.Events))
 	for i := range b.Events {
 		e := &b.Events[i]
-		h := messageHash(e.Tenant, e.MessageID)
-		if _, again := first[h]; !again {
-			first[h] = struct{}{}
-			p.distinct = append(p.distinct, messageKey{e.Tenant, h, i})
+		all[i] = messageKey{e.Tenant, messageHash(e.Tenant, e.MessageID), i}
+	}
+	counted := s.memory.seen(all)
+	first := make(map[uuid.UUID]struct{}, len(all))
+	p := &prepared{events: b.Events, distinct: all[:0]}
+	for i, k := range all {
+		if _, again := first[k.hash]; again || counted[i] {
+			continue
+		}
+		first[k.hash] = struct{}{}
+		p.distinct = append(p.distinct, k)
+	}
+	if len(p.distinct) < len(b.Events) {
+		p.events = make([]apply.Event, len(p.distinct))
+		for n := range p.distinct {
+			p.events[n] = b.Events[p.distinct[n].event]
+			p.distinct[n].event = n
 		}
 	}
+	p.keys = apply.KeysOf(p.events)
 	sortMessageKeys(p.distinct)
 	return p
 }
@@ -130,21 +170,64 @@ func messageHash(tenant uuid.UUID, messageID string) uuid.UUID {
 // errLanded ends an attempt that finds its own batch committed.
 var errLanded = errors.New("the batch was committed before")
 
-// fold is one attempt: fence, remember message ids and load in one round trip; compute; write in
-// another; COMMIT is the third.
-func (s *Store) fold(ctx context.Context, tx *Tx, b *Batch, p *prepared, out *Outcome) error {
-	now := s.now()
-	l := &rows{keys: p.keys}
-	fresh, err := s.open(ctx, tx, b, p, l, now)
+// attempted is one attempt at a batch, and what came of it.
+type attempted struct {
+	store  *Store
+	b      *Batch
+	p      *prepared
+	now    time.Time
+	rows   *rows
+	result *apply.Result
+	out    Outcome
+	leave  func() // see inflight; nil: not entered
+}
+
+func (a *attempted) end() {
+	if a != nil && a.leave != nil {
+		a.leave()
+		a.leave = nil
+	}
+}
+
+// locked is the attempt that reads in its transaction and locks what it reads: fence, message ids and
+// loading are one round trip, writing is another, COMMIT the third.
+func (a *attempted) locked(ctx context.Context, tx *Tx) error {
+	giveBack, err := a.store.lockTurn(ctx)
 	if err != nil {
 		return err
 	}
-	events := freshEvents(b.Events, p, fresh)
-	out.Applied, out.Duplicates = len(events), len(b.Events)-len(events)
-	result, missing, err := run(l.state(b.Settings), events, now)
+	defer giveBack()
+	a.rows = &rows{keys: a.p.keys}
+	fresh, err := a.store.open(ctx, tx, a.b, a.p, a.rows, a.now)
+	if err != nil {
+		return err
+	}
+	if err := a.fold(freshEvents(a.p, fresh), func(keys []apply.ProfileKey) error {
+		batch := tx.Batch()
+		a.rows.queueOwned(batch, keys)
+		return tx.Send(ctx, batch)
+	}); err != nil {
+		return err
+	}
+	if err := a.records(); err != nil {
+		return err
+	}
+	batch := tx.Batch()
+	if err := save(batch, a.b, a.rows, a.result, a.out.Records, a.now); err != nil {
+		return err
+	}
+	return tx.Send(ctx, batch)
+}
+
+// fold computes what the events do. more loads all that some profiles own.
+func (a *attempted) fold(events []apply.Event, more func([]apply.ProfileKey) error) error {
+	a.out = Outcome{Applied: len(events), Duplicates: len(a.b.Events) - len(events)}
+	var missing *apply.Missing
+	var err error
+	a.result, missing, err = run(a.rows.state(a.b.Settings), events, a.now)
 	if err == nil && missing != nil {
-		if err = l.more(ctx, tx, missing.Profiles); err == nil {
-			result, missing, err = run(l.state(b.Settings), events, now)
+		if err = more(missing.Profiles); err == nil {
+			a.result, missing, err = run(a.rows.state(a.b.Settings), events, a.now)
 		}
 	}
 	switch {
@@ -153,14 +236,20 @@ func (s *Store) fold(ctx context.Context, tx *Tx, b *Batch, p *prepared, out *Ou
 	case missing != nil:
 		return fmt.Errorf("fold %d events: %d profiles own more than the store has", len(events), len(missing.Profiles))
 	}
-	if out.Records, err = outbox.Changes(nil, outbox.Source{Topic: b.Claim.Topic, Partition: b.Claim.Partition, NextOffset: b.NextOffset}, result.Changes()); err != nil {
-		return err
+	count(&a.out, a.result)
+	return nil
+}
+
+// records are what has to be produced once the batch is committed.
+func (a *attempted) records() error {
+	c := a.b.Claim
+	source := outbox.Source{Topic: c.Topic, Partition: c.Partition, NextOffset: a.b.NextOffset}
+	records, err := outbox.Changes(nil, source, a.result.Changes())
+	for i := range a.b.Dead {
+		records = append(records, a.b.Dead[i].Record)
 	}
-	for i := range b.Dead {
-		out.Records = append(out.Records, b.Dead[i].Record)
-	}
-	count(out, result)
-	return s.save(ctx, tx, b, result, out.Records, now)
+	a.out.Records = records
+	return err
 }
 
 // run keeps a bug in the fold from stopping the partition: one event that makes it panic is as good
@@ -180,19 +269,19 @@ type PanicError struct{ Stack []byte }
 
 func (e *PanicError) Error() string { return "the fold panicked" }
 
-// freshEvents are those that count: the first of each message id, if it was not seen before.
-func freshEvents(events []apply.Event, p *prepared, fresh map[uuid.UUID]struct{}) []apply.Event {
-	if len(fresh) == len(events) {
-		return events
+// freshEvents are those that count: whose message id was not seen before.
+func freshEvents(p *prepared, fresh map[uuid.UUID]struct{}) []apply.Event {
+	if len(fresh) == len(p.events) {
+		return p.events
 	}
-	counts := make([]bool, len(events))
+	counts := make([]bool, len(p.events))
 	for _, k := range p.distinct {
 		_, counts[k.event] = fresh[k.hash]
 	}
 	kept := make([]apply.Event, 0, len(fresh))
-	for i := range events {
+	for i := range p.events {
 		if counts[i] {
-			kept = append(kept, events[i])
+			kept = append(kept, p.events[i])
 		}
 	}
 	return kept

@@ -51,6 +51,7 @@ func clear(t *testing.T, s *Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.memory = newMemory(s.cfg.SeenFor) // another store, as far as it knows
 }
 
 // lane is one partition of the log, as its worker sees it.

@@ -81,35 +81,60 @@ func (f *faulty) done(t *testing.T) {
 	}
 }
 
-// The statements of a batch's transaction, by how they begin.
-var statementsOfABatch = []string{
-	"begin", "select next_offset, epoch, last_created_at", "insert into seen_messages", "select q.tenant_id, q.node_id",
-	"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit",
+// The statements of a batch by how they begin, of one that is read with locks and of one that is not.
+var statementsOfABatch = map[string][]string{
+	"locked": {"begin", "select next_offset, epoch, last_created_at", "insert into seen_messages", "select q.tenant_id, q.node_id",
+		"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit"},
+	"optimistic": {"select q.tenant_id, q.node_id", "begin", "insert into seen_messages",
+		"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit"},
 }
+
+// anywhere runs a batch for every statement of either kind.
+func anywhere(t *testing.T, test func(t *testing.T, f *faulty, b *Batch, statement string)) {
+	for name, statements := range statementsOfABatch {
+		t.Run(name, func(t *testing.T) {
+			f := newFaulty(t)
+			b := f.next(t, 20) // warms up
+			if _, err := f.Apply(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			f.lane.next = b.NextOffset
+			for _, statement := range statements {
+				if name == "locked" {
+					f.memory0()
+				}
+				b := f.next(t, 5)
+				if _, warm := f.Store.memory.standing(b); warm != (name == "optimistic") {
+					t.Fatalf("the batch for %q is warm: %v", statement, warm)
+				}
+				test(t, f, b, statement)
+				f.lane.next = b.NextOffset
+			}
+			f.done(t)
+		})
+	}
+}
+
+// memory0 is how a process begins.
+func (f *faulty) memory0() { f.Store.memory = newMemory(f.cfg.SeenFor) }
 
 // A transaction that must start again does so, wherever it is told, and counts once.
 func TestRetriesAnywhere(t *testing.T) {
-	f := newFaulty(t)
 	for _, code := range []string{"40001", "40P01"} {
-		for _, statement := range statementsOfABatch {
-			b := f.next(t, 5)
+		anywhere(t, func(t *testing.T, f *faulty, b *Batch, statement string) {
 			f.proxy.Set(faultproxy.Once(1, statement, faultproxy.Fault{Action: faultproxy.Refuse, Code: code}))
 			before := f.proxy.Faults()
 			out, err := f.Apply(t.Context(), b)
 			if err != nil || out.Retries != 1 || out.Applied != 5 || f.proxy.Faults() != before+1 {
-				t.Fatalf("%s at %q: %+v, %v", code, statement, out, err)
+				t.Fatalf("%s at %q: %d retries, %d applied, %v", code, statement, out.Retries, out.Applied, err)
 			}
-			f.lane.next = b.NextOffset
-		}
+		})
 	}
-	f.done(t)
 }
 
 // A connection that is cut before the commit has done nothing, and says so.
 func TestCutAnywhere(t *testing.T) {
-	f := newFaulty(t)
-	for _, statement := range statementsOfABatch {
-		b := f.next(t, 5)
+	anywhere(t, func(t *testing.T, f *faulty, b *Batch, statement string) {
 		f.proxy.Set(faultproxy.Once(1, statement, faultproxy.Fault{Action: faultproxy.CutBefore}))
 		_, err := f.Apply(t.Context(), b)
 		if err == nil || Classify(err) != Retry {
@@ -118,9 +143,7 @@ func TestCutAnywhere(t *testing.T) {
 		if out, err := f.Apply(t.Context(), b); err != nil || out.Applied != 5 || out.Landed {
 			t.Fatalf("after a cut at %q: %+v, %v", statement, out, err)
 		}
-		f.lane.next = b.NextOffset
-	}
-	f.done(t)
+	})
 }
 
 // A commit that nobody acknowledged counts once, whether it happened or not (case 58).

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,16 @@ var (
 	orderOfProfile      = sql.Statement("order_of_profile")
 )
 
+// Without locks, for what is validated when it is written.
+var (
+	identifierRead = withoutLocks(identifierLoad)
+	orderRead      = withoutLocks(orderLoad)
+)
+
+func withoutLocks(statement string) string {
+	return strings.Replace(statement, "FOR UPDATE OF p", "", 1)
+}
+
 // rows is what one attempt has loaded. They stay as they came: the fold works on copies, so that it
 // can start again when it lacks something.
 type rows struct {
@@ -36,16 +47,25 @@ type rows struct {
 	orders        []order
 	products      []product
 	lastCreatedAt time.Time
+
+	// By key, of what is there.
+	orderRevisions   map[apply.OrderKey]int64
+	productRevisions map[apply.ProductKey]int64
+
+	folded *apply.State // the last working set made of them
+	torn   bool         // a profile was loaded twice, and was not the same
 }
 
 type order struct {
 	tenant uuid.UUID
 	event.OrderState
+	revision int64
 }
 
 type product struct {
 	tenant uuid.UUID
 	event.ProductState
+	revision int64
 }
 
 // state is a fresh working set.
@@ -63,8 +83,12 @@ func (l *rows) state(settings map[uuid.UUID]*event.Settings) *apply.State {
 		st.Identifiers[identifiers[i].Node] = &identifiers[i]
 	}
 	for i := range profiles {
-		profiles[i].Owned = slices.Clone(profiles[i].Owned)
-		st.Profiles[profiles[i].ID] = &profiles[i]
+		p := &profiles[i]
+		p.Owned = slices.Clone(p.Owned)
+		if again := st.Profiles[p.ID]; again != nil && again.Revision != p.Revision {
+			l.torn = true
+		}
+		st.Profiles[p.ID] = p
 	}
 	spans, orders, products := slices.Clone(l.spans), slices.Clone(l.orders), slices.Clone(l.products)
 	for i := range spans {
@@ -79,74 +103,85 @@ func (l *rows) state(settings map[uuid.UUID]*event.Settings) *apply.State {
 		p := &products[i]
 		st.Products[apply.ProductKey{Tenant: p.tenant, ID: p.ProductID}] = &p.ProductState
 	}
+	l.folded = st
 	return st
 }
 
 // open is the first round trip: fence, message ids, and all that the batch names. It answers which
 // message ids are new.
 func (s *Store) open(ctx context.Context, tx *Tx, b *Batch, p *prepared, l *rows, now time.Time) (map[uuid.UUID]struct{}, error) {
-	fresh := make(map[uuid.UUID]struct{}, len(p.distinct))
+	var fresh map[uuid.UUID]struct{}
 	batch := tx.Batch()
 	fence(b, batch, &l.lastCreatedAt)
 	if len(p.distinct) > 0 {
-		tenants, hashes := make(uuids, len(p.distinct)), make(uuids, len(p.distinct))
-		for i, k := range p.distinct {
-			tenants[i], hashes[i] = uuidElement(k.tenant), uuidElement(k.hash)
-		}
-		batch.Queue(seenInsert, tenants, hashes, now.Add(s.cfg.SeenFor)).Query(func(rows pgx.Rows) error {
-			for rows.Next() {
-				var hash uuid.UUID
-				if err := rows.Scan((*[16]byte)(&hash)); err != nil {
-					return err
-				}
-				fresh[hash] = struct{}{}
-			}
+		s.queueSeen(batch, p, now, func(hashes map[uuid.UUID]struct{}) error {
+			fresh = hashes
 			return nil
 		})
 	}
-	l.queue(batch)
+	l.queue(batch, &p.keys, identifierLoad, orderLoad)
 	if err := tx.Send(ctx, batch); err != nil {
 		return nil, err
 	}
 	return fresh, nil
 }
 
-// more loads all that some profiles own. An identifier or order that was loaded already comes again,
-// as it was: the transaction sees one state.
-func (l *rows) more(ctx context.Context, tx *Tx, profiles []apply.ProfileKey) error {
+// queueSeen remembers the message ids, and tells which of them are new.
+func (s *Store) queueSeen(batch *pgx.Batch, p *prepared, now time.Time, then func(fresh map[uuid.UUID]struct{}) error) {
+	tenants, hashes := make(uuids, len(p.distinct)), make(uuids, len(p.distinct))
+	for i, k := range p.distinct {
+		tenants[i], hashes[i] = uuidElement(k.tenant), uuidElement(k.hash)
+	}
+	batch.Queue(seenInsert, tenants, hashes, now.Add(s.cfg.SeenFor)).Query(func(rows pgx.Rows) error {
+		fresh := make(map[uuid.UUID]struct{}, len(p.distinct))
+		for rows.Next() {
+			var hash uuid.UUID
+			if err := rows.Scan((*[16]byte)(&hash)); err != nil {
+				return err
+			}
+			fresh[hash] = struct{}{}
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return then(fresh)
+	})
+}
+
+// queueOwned loads all that some profiles own. An identifier or order that was loaded already comes
+// again.
+func (l *rows) queueOwned(batch *pgx.Batch, profiles []apply.ProfileKey) {
 	tenants, ids := make(uuids, len(profiles)), make(uuids, len(profiles))
 	for i, p := range profiles {
 		tenants[i], ids[i] = uuidElement(p.Tenant), uuidElement(p.ID)
 	}
-	batch := tx.Batch()
 	batch.Queue(identifierOfProfile, tenants, ids).Query(l.addIdentifiers)
 	batch.Queue(spanOfProfile, tenants, ids).Query(l.addSpans)
 	batch.Queue(orderOfProfile, tenants, ids).Query(l.addOrders)
-	return tx.Send(ctx, batch)
 }
 
-func (l *rows) queue(batch *pgx.Batch) {
-	if len(l.keys.Nodes) == 0 {
-		return
-	}
-	tenants, nodes := make(uuids, len(l.keys.Nodes)), make(uuids, len(l.keys.Nodes))
-	for i, k := range l.keys.Nodes {
-		tenants[i], nodes[i] = uuidElement(k.Tenant), uuidElement(k.Node)
-	}
-	batch.Queue(identifierLoad, tenants, nodes).Query(l.addIdentifiersAndOwners)
-	if len(l.keys.Orders) > 0 {
-		tenants, keys := make(uuids, len(l.keys.Orders)), make(uuids, len(l.keys.Orders))
-		for i, k := range l.keys.Orders {
-			tenants[i], keys[i] = uuidElement(k.Tenant), uuidElement(keyOf(k.ID))
+// queue loads what keys name, and the owners, by two statements.
+func (l *rows) queue(batch *pgx.Batch, keys *apply.Keys, identifiers, orders string) {
+	if n := len(keys.Nodes); n > 0 {
+		tenants, nodes := make(uuids, n), make(uuids, n)
+		for i, k := range keys.Nodes {
+			tenants[i], nodes[i] = uuidElement(k.Tenant), uuidElement(k.Node)
 		}
-		batch.Queue(orderLoad, tenants, keys).Query(l.addOrdersAndOwners)
+		batch.Queue(identifiers, tenants, nodes).Query(l.addIdentifiersAndOwners)
 	}
-	if len(l.keys.Products) > 0 {
-		tenants, keys := make(uuids, len(l.keys.Products)), make(uuids, len(l.keys.Products))
-		for i, k := range l.keys.Products {
-			tenants[i], keys[i] = uuidElement(k.Tenant), uuidElement(keyOf(k.ID))
+	if n := len(keys.Orders); n > 0 {
+		tenants, ids := make(uuids, n), make(uuids, n)
+		for i, k := range keys.Orders {
+			tenants[i], ids[i] = uuidElement(k.Tenant), uuidElement(keyOf(k.ID))
 		}
-		batch.Queue(productLoad, tenants, keys).Query(l.addProducts)
+		batch.Queue(orders, tenants, ids).Query(l.addOrdersAndOwners)
+	}
+	if n := len(keys.Products); n > 0 {
+		tenants, ids := make(uuids, n), make(uuids, n)
+		for i, k := range keys.Products {
+			tenants[i], ids[i] = uuidElement(k.Tenant), uuidElement(keyOf(k.ID))
+		}
+		batch.Queue(productLoad, tenants, ids).Query(l.addProducts)
 	}
 }
 

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -41,12 +40,13 @@ var ErrTooLarge = errors.New("the batch writes too much")
 // saver queues the statements of one batch's result.
 type saver struct {
 	batch *pgx.Batch
-	bytes int // of text queued
+	rows  *rows // as they were read
+	bytes int   // of text queued
 }
 
-// save is the second round trip: everything the fold changed, the outbox, and the offset last.
-func (s *Store) save(ctx context.Context, tx *Tx, b *Batch, r *apply.Result, records []outbox.Record, now time.Time) error {
-	w := saver{batch: tx.Batch()}
+// save queues everything the fold changed, the outbox, and the offset last.
+func save(batch *pgx.Batch, b *Batch, l *rows, r *apply.Result, records []outbox.Record, now time.Time) error {
+	w := saver{batch: batch, rows: l}
 	w.profiles(r.Profiles)
 	w.redirects(r.Redirects)
 	w.owners(identifierSave, len(r.Identifiers), func(i int) (uuid.UUID, event.IdentifierState) {
@@ -72,14 +72,14 @@ func (s *Store) save(ctx context.Context, tx *Tx, b *Batch, r *apply.Result, rec
 	if w.bytes > MaxWriteBytes {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, w.bytes, MaxWriteBytes)
 	}
-	w.batch.Queue(offsetMove, b.Claim.Topic, b.Claim.Partition, b.Offset, b.Claim.Epoch, b.NextOffset, r.LastCreatedAt, now).
+	batch.Queue(offsetMove, b.Claim.Topic, b.Claim.Partition, b.Offset, b.Claim.Epoch, b.NextOffset, r.LastCreatedAt, now).
 		Exec(func(tag pgconn.CommandTag) error {
 			if tag.RowsAffected() != 1 {
 				return ErrFenced
 			}
 			return nil
 		})
-	return tx.Send(ctx, w.batch)
+	return nil
 }
 
 // text counts what it passes on.

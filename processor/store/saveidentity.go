@@ -1,6 +1,8 @@
 package store
 
 import (
+	"slices"
+
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -18,20 +20,31 @@ func (w *saver) profiles(rows []*identity.Profile) {
 	firstSeen, lastSeen, attributesAt := make(times, n), make(times, n), make(times, n)
 	createdAt, updatedAt := make(times, n), make(times, n)
 	events, tracks, pages, identifies := make(ints, n), make(ints, n), make(ints, n), make(ints, n)
-	version, spans, orders := make(ints, n), make(ints, n), make(ints, n)
+	version, spans, orders, revision := make(ints, n), make(ints, n), make(ints, n), make(ints, n)
 	for i, p := range rows {
 		tenant[i], id[i], merged[i] = uuidElement(p.Tenant), uuidElement(p.ID), uuidOrNull(p.MergedInto)
 		kind[i], attributes[i], owned[i] = textElement(p.Kind), w.text(string(p.Attributes.Text())), textElement(p.Owned.String())
 		firstSeen[i], lastSeen[i], attributesAt[i] = timeElement(p.FirstSeen), timeElement(p.LastSeen), timeElement(p.AttributesAt)
 		createdAt[i], updatedAt[i] = timeElement(p.CreatedAt), timeElement(p.UpdatedAt)
 		events[i], tracks[i], pages[i], identifies[i] = intElement(p.EventCount), intElement(p.TrackCount), intElement(p.PageCount), intElement(p.IdentifyCount)
-		version[i], spans[i], orders[i] = intElement(p.Version), intElement(p.Spans), intElement(p.Orders)
+		version[i], spans[i], orders[i], revision[i] = intElement(p.Version), intElement(p.Spans), intElement(p.Orders), intElement(p.Revision+1)
 	}
 	w.batch.Queue(profileSave, tenant, id, kind, attributes, firstSeen, lastSeen, events, tracks, pages, identifies,
-		attributesAt, version, createdAt, updatedAt, merged, owned, spans, orders)
+		attributesAt, version, createdAt, updatedAt, merged, owned, spans, orders, revision).Exec(wrote(n))
 }
 
+// redirects leaves out who cannot have won a merge before: a profile with no more than the identifier
+// that made it, and no past of another. Most who lose are such, and the others cost a search.
 func (w *saver) redirects(rows []apply.Redirect) {
+	if len(rows) == 0 {
+		return
+	}
+	won := make(map[uuid.UUID]bool, len(rows))
+	for i := range w.rows.profiles {
+		p := &w.rows.profiles[i]
+		won[p.ID] = p.Owned.Total() > 1 || p.Spans > 0
+	}
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r apply.Redirect) bool { return !won[r.Loser] })
 	n := len(rows)
 	if n == 0 {
 		return
@@ -56,7 +69,7 @@ func (w *saver) owners(statement string, n int, row func(i int) (uuid.UUID, even
 		kind[i], value[i] = textElement(s.Kind), w.text(s.Value)
 		from[i], version[i] = timeElement(s.ValidFrom), intElement(s.Version)
 	}
-	w.batch.Queue(statement, tenant, node, kind, value, profile, from, version)
+	w.batch.Queue(statement, tenant, node, kind, value, profile, from, version).Exec(wrote(n))
 }
 
 func (w *saver) merges(rows []apply.Merge) error {

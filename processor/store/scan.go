@@ -6,6 +6,7 @@ import (
 	"github.com/goccy/go-json"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keystone-cdp/keystone/processor/apply"
 	"github.com/keystone-cdp/keystone/processor/attribute"
 	"github.com/keystone-cdp/keystone/processor/identity"
 )
@@ -68,7 +69,7 @@ type profileRow struct {
 func (p *profileRow) columns() []any {
 	return []any{(*[16]byte)(&p.Tenant), (*[16]byte)(&p.ID), (*string)(&p.Kind), &p.attributes, &p.FirstSeen, &p.LastSeen,
 		&p.EventCount, &p.TrackCount, &p.PageCount, &p.IdentifyCount, &p.AttributesAt, &p.Version, &p.CreatedAt,
-		&p.UpdatedAt, &p.merged, &p.owned, &p.Spans, &p.Orders}
+		&p.UpdatedAt, &p.merged, &p.owned, &p.Spans, &p.Orders, &p.Revision}
 }
 
 // addOwner takes a profile in, unless the row before had the same: that one has the attributes.
@@ -131,7 +132,7 @@ type orderRow struct {
 
 func (o *orderRow) columns() []any {
 	return []any{(*[16]byte)(&o.tenant), &o.OrderID, (*[16]byte)(&o.ProfileID), &o.Status, &o.items, &o.Total, &o.Currency,
-		&o.Tax, &o.Shipping, &o.Discount, &o.Coupon, &o.FirstEvent, &o.LastEvent, &o.CompletedAt, &o.Version}
+		&o.Tax, &o.Shipping, &o.Discount, &o.Coupon, &o.FirstEvent, &o.LastEvent, &o.CompletedAt, &o.Version, &o.revision}
 }
 
 func (l *rows) addOrder(row *orderRow) error {
@@ -140,17 +141,29 @@ func (l *rows) addOrder(row *orderRow) error {
 		return fmt.Errorf("read an order's items: %w", err)
 	}
 	l.orders = append(l.orders, o)
+	if l.orderRevisions == nil {
+		l.orderRevisions = map[apply.OrderKey]int64{}
+	}
+	l.orderRevisions[apply.OrderKey{Tenant: o.tenant, ID: o.OrderID}] = o.revision
 	return nil
 }
 
 func (l *rows) addProducts(r pgx.Rows) error {
 	var p product
-	columns := []any{(*[16]byte)(&p.tenant), &p.ProductID, &p.Name, &p.Price, &p.Category, &p.Skeleton, &p.FirstSeen, &p.Version}
+	columns := []any{(*[16]byte)(&p.tenant), &p.ProductID, &p.Name, &p.Price, &p.Category, &p.Skeleton, &p.FirstSeen, &p.Version, &p.revision}
 	for r.Next() {
 		if err := r.Scan(columns...); err != nil {
 			return err
 		}
-		l.products = append(l.products, p)
+		l.addProduct(p)
 	}
 	return nil
+}
+
+func (l *rows) addProduct(p product) {
+	l.products = append(l.products, p)
+	if l.productRevisions == nil {
+		l.productRevisions = map[apply.ProductKey]int64{}
+	}
+	l.productRevisions[apply.ProductKey{Tenant: p.tenant, ID: p.ProductID}] = p.revision
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keystone-cdp/keystone/sql"
@@ -22,7 +23,7 @@ import (
 type Config struct {
 	Attempts    int           // of one transaction that meets others, before it is given up; at least 2
 	Timeout     time.Duration // of one attempt
-	Concurrency int           // batches at a time; 0: one on PostgreSQL, any number on CockroachDB
+	Concurrency int           // batches at a time; 0: four on PostgreSQL, any number on CockroachDB
 	Recheck     time.Duration // how long to ask whether a commit that nobody acknowledged happened
 	SeenFor     time.Duration // how long message ids are remembered
 	SweepEvery  time.Duration // of forgetting them, where the database does not do it itself
@@ -71,11 +72,14 @@ func (c Config) Validate() error {
 
 // Store is safe for concurrent use; one partition of the log has one caller at a time.
 type Store struct {
-	cfg  Config
-	pool *pgxpool.Pool
-	now  func() time.Time
-	turn chan struct{} // a token per batch at a time
-	kind atomic.Int32  // of server, once known
+	cfg    Config
+	pool   *pgxpool.Pool
+	now    func() time.Time
+	memory *memory
+	busy   *inflight
+	turns  chan struct{} // a token per batch at a time
+	locks  chan struct{} // a token per batch that reads with locks
+	kind   atomic.Int32  // of server, once known
 }
 
 // New makes a store over a pool of package sql's Open. It does not connect.
@@ -84,9 +88,16 @@ func New(cfg Config, pool *pgxpool.Pool) (*Store, error) {
 		return nil, fmt.Errorf("configure the store: %w", err)
 	}
 	s := &Store{cfg: cfg, pool: pool, now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
-	s.turn = make(chan struct{}, max(cfg.Concurrency, 1))
+	s.memory, s.busy = newMemory(cfg.SeenFor), &inflight{busy: map[uuid.UUID]chan struct{}{}}
+	s.turns, s.locks = make(chan struct{}, postgresTurns), make(chan struct{}, 1)
+	if n := cfg.Concurrency; n > 0 {
+		s.turns, s.locks = make(chan struct{}, n), make(chan struct{}, n)
+	}
 	return s, nil
 }
+
+// postgresTurns is how many batches write at a time on PostgreSQL. More only wait for each other.
+const postgresTurns = 4
 
 const (
 	unknownServer int32 = iota
@@ -112,9 +123,19 @@ func (s *Store) server(ctx context.Context) (int32, error) {
 	return kind, nil
 }
 
-// takeTurn waits until a batch may run. On PostgreSQL two that overlap read and write the same pages of
-// the indexes, which SERIALIZABLE takes for a conflict: most of the work of one is thrown away.
+// takeTurn waits until a batch may run.
 func (s *Store) takeTurn(ctx context.Context) (giveBack func(), err error) {
+	return s.take(ctx, s.turns)
+}
+
+// lockTurn waits until a batch may read with locks. On PostgreSQL two that overlap read and write the
+// same pages of the indexes, which SERIALIZABLE takes for a conflict: most of the work of one is
+// thrown away.
+func (s *Store) lockTurn(ctx context.Context) (giveBack func(), err error) {
+	return s.take(ctx, s.locks)
+}
+
+func (s *Store) take(ctx context.Context, tokens chan struct{}) (giveBack func(), err error) {
 	if s.cfg.Concurrency == 0 {
 		kind, err := s.server(ctx)
 		if err != nil {
@@ -125,8 +146,8 @@ func (s *Store) takeTurn(ctx context.Context) (giveBack func(), err error) {
 		}
 	}
 	select {
-	case s.turn <- struct{}{}:
-		return func() { <-s.turn }, nil
+	case tokens <- struct{}{}:
+		return func() { <-tokens }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

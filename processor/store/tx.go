@@ -38,6 +38,14 @@ func (tx *Tx) Send(ctx context.Context, b *pgx.Batch) error {
 	return results.Close()
 }
 
+// read runs a batch before the transaction begins: its statements may each see another state.
+func (tx *Tx) read(ctx context.Context, b *pgx.Batch) error {
+	if b.Len() == 0 {
+		return nil
+	}
+	return tx.conn.SendBatch(ctx, b).Close()
+}
+
 // InTx runs fn in a serializable transaction, again and again while it meets others', at most
 // Config.Attempts times. fn may run several times: it must compute everything from scratch and have
 // no effect but through tx. The same code path is right on CockroachDB and on PostgreSQL.

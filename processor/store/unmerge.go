@@ -110,7 +110,11 @@ func (s *Store) unmerge(ctx context.Context, tx *Tx, tenant, merge uuid.UUID) (*
 	if err != nil {
 		return nil, err
 	}
-	return r, s.save(ctx, tx, b, &r.Result, records, now)
+	rest := tx.Batch()
+	if err := save(rest, b, l.rows, &r.Result, records, now); err != nil {
+		return nil, err
+	}
+	return r, tx.Send(ctx, rest)
 }
 
 // saveUnmerged writes what an unmerge has beside the rows of a batch.

@@ -205,6 +205,7 @@ func TestUnmergedMessageComesAgain(t *testing.T) {
 		if _, err := s.pool.Exec(ctx, `DELETE FROM seen_messages`); err != nil {
 			t.Fatal(err)
 		}
+		s.memory = newMemory(s.cfg.SeenFor)
 		at := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 		if _, err := s.Apply(ctx, claim(t, s, 0).batch([]apply.Event{{Tenant: applytest.Lenient, MessageID: "m4", Type: event.Page, At: at, ReceivedAt: at,
 			IDs: event.Identifiers{Anonymous: []event.Identifier{device}, Verified: []event.Identifier{ann}}}})); err != nil {

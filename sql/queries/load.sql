@@ -16,12 +16,12 @@ SELECT q.tenant_id, q.node_id, q.kind, q.value, q.profile_id, q.valid_from, q.ve
        q.owner_tenant, q.owner, q.owner_kind,
        CASE WHEN lag(q.owner) OVER (ORDER BY q.owner_tenant, q.owner, q.node_id) = q.owner THEN '' ELSE q.attributes END,
        q.first_seen, q.last_seen, q.event_count, q.track_count, q.page_count, q.identify_count, q.attributes_at,
-       q.owner_version, q.created_at, q.updated_at, q.merged_into, q.owned, q.spans, q.orders
+       q.owner_version, q.created_at, q.updated_at, q.merged_into, q.owned, q.spans, q.orders, q.revision
 FROM (
   SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version,
          p.tenant_id AS owner_tenant, p.profile_id AS owner, p.kind AS owner_kind, p.attributes, p.first_seen, p.last_seen,
          p.event_count, p.track_count, p.page_count, p.identify_count, p.attributes_at, p.version AS owner_version,
-         p.created_at, p.updated_at, p.merged_into, p.owned, p.spans, p.orders
+         p.created_at, p.updated_at, p.merged_into, p.owned, p.spans, p.orders, p.revision
   FROM unnest($1::UUID[], $2::UUID[]) AS u(t, n)
   JOIN identifiers AS i ON i.tenant_id = u.t AND i.node_id = u.n
   JOIN profiles AS p ON p.tenant_id = i.tenant_id AND p.profile_id = i.profile_id
@@ -33,17 +33,17 @@ ORDER BY q.owner_tenant, q.owner, q.node_id;
 -- name: order_load
 -- Orders, each with its owner, likewise.
 SELECT q.tenant_id, q.order_id, q.profile_id, q.status, q.items, q.total, q.currency, q.tax, q.shipping,
-       q.discount, q.coupon, q.first_event, q.last_event, q.completed_at, q.version,
+       q.discount, q.coupon, q.first_event, q.last_event, q.completed_at, q.version, q.order_revision,
        q.owner_tenant, q.owner, q.owner_kind,
        CASE WHEN lag(q.owner) OVER (ORDER BY q.owner_tenant, q.owner, q.order_key) = q.owner THEN '' ELSE q.attributes END,
        q.first_seen, q.last_seen, q.event_count, q.track_count, q.page_count, q.identify_count, q.attributes_at,
-       q.owner_version, q.created_at, q.updated_at, q.merged_into, q.owned, q.spans, q.orders
+       q.owner_version, q.created_at, q.updated_at, q.merged_into, q.owned, q.spans, q.orders, q.revision
 FROM (
   SELECT o.tenant_id, o.order_key, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
-         o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version,
+         o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version, o.revision AS order_revision,
          p.tenant_id AS owner_tenant, p.profile_id AS owner, p.kind AS owner_kind, p.attributes, p.first_seen, p.last_seen,
          p.event_count, p.track_count, p.page_count, p.identify_count, p.attributes_at, p.version AS owner_version,
-         p.created_at, p.updated_at, p.merged_into, p.owned, p.spans, p.orders
+         p.created_at, p.updated_at, p.merged_into, p.owned, p.spans, p.orders, p.revision
   FROM unnest($1::UUID[], $2::UUID[]) AS u(t, k)
   JOIN orders AS o ON o.tenant_id = u.t AND o.order_key = u.k
   JOIN profiles AS p ON p.tenant_id = o.tenant_id AND p.profile_id = o.profile_id
@@ -53,7 +53,7 @@ FROM (
 ORDER BY q.owner_tenant, q.owner, q.order_key;
 
 -- name: product_load
-SELECT p.tenant_id, p.product_id, p.name, p.price, p.category, p.skeleton, p.first_seen, p.version
+SELECT p.tenant_id, p.product_id, p.name, p.price, p.category, p.skeleton, p.first_seen, p.version, p.revision
 FROM unnest($1::UUID[], $2::UUID[]) AS u(t, k)
 JOIN products AS p ON p.tenant_id = u.t AND p.product_key = u.k;
 
@@ -75,6 +75,6 @@ JOIN identifier_spans AS s ON s.tenant_id = u.t AND s.profile_id = u.p;
 
 -- name: order_of_profile
 SELECT o.tenant_id, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
-       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version
+       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version, o.revision
 FROM unnest($1::UUID[], $2::UUID[]) AS u(t, p)
 JOIN orders AS o ON o.tenant_id = u.t AND o.profile_id = u.p;

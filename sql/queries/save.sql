@@ -1,20 +1,24 @@
--- What a batch changed. Rows are folded before: none is there twice.
+-- What a batch changed. Rows are folded before: none is there twice. A row that is not as it was read
+-- stays as it is; the count of rows tells, and the transaction must not commit. Its revision is that at
+-- which it was read plus one, and 1 where there was none: no stored row precedes that.
 
 -- name: profile_save
-INSERT INTO profiles (tenant_id, profile_id, kind, attributes, first_seen, last_seen, event_count, track_count,
+INSERT INTO profiles AS p (tenant_id, profile_id, kind, attributes, first_seen, last_seen, event_count, track_count,
                       page_count, identify_count, attributes_at, version, created_at, updated_at, merged_into,
-                      owned, spans, orders)
-SELECT t, id, k, a, fs, ls, ec, tc, pc, ic, aat, v, ca, ua, mi, ow, sp, od
+                      owned, spans, orders, revision)
+SELECT t, id, k, a, fs, ls, ec, tc, pc, ic, aat, v, ca, ua, mi, ow, sp, od, r
 FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TIMESTAMPTZ[], $6::TIMESTAMPTZ[], $7::INT8[],
             $8::INT8[], $9::INT8[], $10::INT8[], $11::TIMESTAMPTZ[], $12::INT8[], $13::TIMESTAMPTZ[],
-            $14::TIMESTAMPTZ[], $15::UUID[], $16::TEXT[], $17::INT4[], $18::INT4[])
-  AS u(t, id, k, a, fs, ls, ec, tc, pc, ic, aat, v, ca, ua, mi, ow, sp, od)
+            $14::TIMESTAMPTZ[], $15::UUID[], $16::TEXT[], $17::INT4[], $18::INT4[], $19::INT8[])
+  AS u(t, id, k, a, fs, ls, ec, tc, pc, ic, aat, v, ca, ua, mi, ow, sp, od, r)
 ON CONFLICT (tenant_id, profile_id) DO UPDATE SET
   kind = excluded.kind, attributes = excluded.attributes, first_seen = excluded.first_seen,
   last_seen = excluded.last_seen, event_count = excluded.event_count, track_count = excluded.track_count,
   page_count = excluded.page_count, identify_count = excluded.identify_count,
   attributes_at = excluded.attributes_at, version = excluded.version, updated_at = excluded.updated_at,
-  merged_into = excluded.merged_into, owned = excluded.owned, spans = excluded.spans, orders = excluded.orders;
+  merged_into = excluded.merged_into, owned = excluded.owned, spans = excluded.spans, orders = excluded.orders,
+  revision = excluded.revision
+WHERE p.revision = excluded.revision - 1;
 
 -- name: tombstone_redirect
 -- A tombstone points at a live profile: those of a profile that has now lost go on to the winner.
@@ -24,12 +28,14 @@ FROM unnest($1::UUID[], $2::UUID[], $3::UUID[]) AS u(t, l, w)
 WHERE p.tenant_id = u.t AND p.merged_into = u.l AND p.merged_into IS NOT NULL;
 
 -- name: identifier_save
-INSERT INTO identifiers (tenant_id, node_id, kind, value, profile_id, valid_from, version)
+-- Needs no revision: whoever changes an identifier's owner writes the rows of both owners.
+INSERT INTO identifiers AS i (tenant_id, node_id, kind, value, profile_id, valid_from, version)
 SELECT t, n, k, val, p, vf, v
 FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::UUID[], $6::TIMESTAMPTZ[], $7::INT8[])
   AS u(t, n, k, val, p, vf, v)
 ON CONFLICT (tenant_id, node_id) DO UPDATE SET
-  profile_id = excluded.profile_id, valid_from = excluded.valid_from, version = excluded.version;
+  profile_id = excluded.profile_id, valid_from = excluded.valid_from, version = excluded.version
+WHERE i.version < excluded.version;
 
 -- name: span_save
 INSERT INTO identifier_spans (tenant_id, node_id, kind, value, profile_id, valid_from, version)
@@ -63,27 +69,29 @@ SELECT t, p, v, c
 FROM unnest($1::UUID[], $2::UUID[], $3::INT8[], $4::TEXT[]) AS u(t, p, v, c);
 
 -- name: order_save
-INSERT INTO orders (tenant_id, order_key, order_id, profile_id, status, items, total, currency, tax, shipping,
-                    discount, coupon, first_event, last_event, completed_at, version)
-SELECT t, k, id, p, s, i, tot, cur, tax, sh, di, co, fe, le, ca, v
+INSERT INTO orders AS o (tenant_id, order_key, order_id, profile_id, status, items, total, currency, tax, shipping,
+                    discount, coupon, first_event, last_event, completed_at, version, revision)
+SELECT t, k, id, p, s, i, tot, cur, tax, sh, di, co, fe, le, ca, v, r
 FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::TEXT[],
             $9::TEXT[], $10::TEXT[], $11::TEXT[], $12::TEXT[], $13::TIMESTAMPTZ[], $14::TIMESTAMPTZ[],
-            $15::TIMESTAMPTZ[], $16::INT8[])
-  AS u(t, k, id, p, s, i, tot, cur, tax, sh, di, co, fe, le, ca, v)
+            $15::TIMESTAMPTZ[], $16::INT8[], $17::INT8[])
+  AS u(t, k, id, p, s, i, tot, cur, tax, sh, di, co, fe, le, ca, v, r)
 ON CONFLICT (tenant_id, order_key) DO UPDATE SET
   profile_id = excluded.profile_id, status = excluded.status, items = excluded.items, total = excluded.total,
   currency = excluded.currency, tax = excluded.tax, shipping = excluded.shipping, discount = excluded.discount,
   coupon = excluded.coupon, first_event = excluded.first_event, last_event = excluded.last_event,
-  completed_at = excluded.completed_at, version = excluded.version;
+  completed_at = excluded.completed_at, version = excluded.version, revision = excluded.revision
+WHERE o.revision = excluded.revision - 1;
 
 -- name: product_save
-INSERT INTO products (tenant_id, product_key, product_id, name, price, category, skeleton, first_seen, version)
-SELECT t, k, id, n, p, c, s, fs, v
+INSERT INTO products AS p (tenant_id, product_key, product_id, name, price, category, skeleton, first_seen, version, revision)
+SELECT t, k, id, n, pr, c, s, fs, v, r
 FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BOOL[], $8::TIMESTAMPTZ[],
-            $9::INT8[]) AS u(t, k, id, n, p, c, s, fs, v)
+            $9::INT8[], $10::INT8[]) AS u(t, k, id, n, pr, c, s, fs, v, r)
 ON CONFLICT (tenant_id, product_key) DO UPDATE SET
   name = excluded.name, price = excluded.price, category = excluded.category, skeleton = excluded.skeleton,
-  first_seen = excluded.first_seen, version = excluded.version;
+  first_seen = excluded.first_seen, version = excluded.version, revision = excluded.revision
+WHERE p.revision = excluded.revision - 1;
 
 -- name: dead_letter_save
 INSERT INTO dead_letters (tenant_id, topic, part, source_offset, job_id, reason, detail, created_at, attempts)

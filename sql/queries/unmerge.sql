@@ -10,7 +10,7 @@ FOR UPDATE;
 -- name: unmerge_profiles
 SELECT p.tenant_id, p.profile_id, p.kind, p.attributes, p.first_seen, p.last_seen, p.event_count, p.track_count,
        p.page_count, p.identify_count, p.attributes_at, p.version, p.created_at, p.updated_at, p.merged_into,
-       p.owned, p.spans, p.orders
+       p.owned, p.spans, p.orders, p.revision
 FROM profiles AS p
 WHERE p.tenant_id = $1::UUID AND p.profile_id = ANY($2::UUID[])
 ORDER BY p.profile_id
@@ -41,7 +41,7 @@ WHERE s.tenant_id = $1::UUID AND s.node_id = ANY($2::UUID[]);
 
 -- name: unmerge_orders
 SELECT o.tenant_id, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
-       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version
+       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version, o.revision
 FROM orders AS o
 WHERE o.tenant_id = $1::UUID AND o.order_key = ANY($2::UUID[]);
 

@@ -65,7 +65,7 @@ func (s *Store) Apply(lane string, batch []apply.Event, processedAt time.Time) (
 	var events []apply.Event
 	for _, e := range batch {
 		if key := e.Tenant.String() + " " + e.MessageID; !s.seen[key] {
-			s.seen[key] = true
+			s.Saw(e.Tenant, e.MessageID)
 			events = append(events, e)
 		}
 	}
@@ -82,6 +82,9 @@ func (s *Store) Apply(lane string, batch []apply.Event, processedAt time.Time) (
 	}
 	return r, s.save(lane, r)
 }
+
+// Saw notes a message as one that was counted, for a state that was not made by Apply.
+func (s *Store) Saw(tenant uuid.UUID, messageID string) { s.seen[tenant.String()+" "+messageID] = true }
 
 // Load is the state that a batch of a lane starts from.
 func (s *Store) Load(lane string, keys apply.Keys, missing *apply.Missing) *apply.State {

@@ -1,0 +1,229 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/apply"
+	"github.com/keystone-cdp/keystone/processor/apply/applytest"
+	"github.com/keystone-cdp/keystone/processor/store/faultproxy"
+)
+
+// pair is two stores, as two processes have them, on one database: what one remembers goes stale by
+// what the other does. The same log goes into memory.
+type pair struct {
+	t      *testing.T
+	stores [2]*Store
+	lanes  [2]*lane
+	memory *applytest.Store
+	n      int
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	dsn := newDSN(t)
+	p := &pair{t: t, memory: applytest.NewStore(applytest.Settings())}
+	for i := range p.stores {
+		p.stores[i] = newStore(t, dsn)
+		p.stores[i].now = func() time.Time { return applytest.ProcessedAt }
+		p.lanes[i] = claim(t, p.stores[i], int32(i))
+	}
+	return p
+}
+
+// page is a page view by a device and, if there is a name, by whoever it names.
+func (p *pair) page(device, email string) apply.Event {
+	p.n++
+	at := time.Date(2026, 11, 25, 10, 0, 0, 1000*p.n, time.UTC)
+	e := apply.Event{Tenant: applytest.Lenient, MessageID: fmt.Sprint("m", p.n), Type: event.Page, At: at, ReceivedAt: at}
+	id := func(kind, value string) []event.Identifier {
+		return []event.Identifier{{Kind: kind, Value: value, Node: event.NodeID(applytest.Lenient, kind, value)}}
+	}
+	if device != "" {
+		e.IDs.Anonymous = id(event.KindAnonymous, device)
+	}
+	if email != "" {
+		e.IDs.Verified = id(event.KindEmail, email)
+	}
+	return e
+}
+
+// apply has store i process events as one batch, and answers how often it had to start again.
+func (p *pair) apply(i int, events ...apply.Event) (retries int) {
+	p.t.Helper()
+	b := p.lanes[i].batch(events)
+	out, err := p.stores[i].Apply(p.t.Context(), b)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.lanes[i].next = b.NextOffset
+	if _, err := p.memory.Apply(fmt.Sprint(i), events, applytest.ProcessedAt); err != nil {
+		p.t.Fatal(err)
+	}
+	if diff := wantedDiff(p.memory, dumpSQL(p.t, p.stores[i])); diff != "" {
+		p.t.Fatalf("memory (-) and the state store (+) differ:\n%s", diff)
+	}
+	return out.Retries
+}
+
+// What a process remembers of a device and is no longer so is found out, and costs one more attempt.
+func TestStaleMemory(t *testing.T) {
+	for name, x := range map[string]struct {
+		meanwhile func(p *pair) apply.Event
+		again     func(p *pair) apply.Event
+	}{
+		"the device sent through another partition": {
+			func(p *pair) apply.Event { return p.page("d", "") },
+			func(p *pair) apply.Event { return p.page("d", "") }},
+		"it collapsed": {
+			func(p *pair) apply.Event { return p.page("d", "ann@example.com") },
+			func(p *pair) apply.Event { return p.page("d", "") }},
+		"it collapsed into somebody else": {
+			func(p *pair) apply.Event { return p.page("d", "ann@example.com") },
+			func(p *pair) apply.Event { return p.page("d", "bob@example.com") }},
+		"it was merged by an alias": {
+			func(p *pair) apply.Event {
+				e := p.page("d", "")
+				e.Type, e.IDs.Anonymous = event.Alias, append(p.page("older", "").IDs.Anonymous, e.IDs.Anonymous...)
+				return e
+			},
+			func(p *pair) apply.Event { return p.page("d", "") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t)
+			p.apply(0, p.page("older", ""))
+			p.apply(0, p.page("d", ""))
+			p.apply(1, p.page("other", ""))
+			if n := p.apply(0, p.page("d", "")); n != 0 {
+				t.Errorf("%d retries although nobody else was there", n)
+			}
+			p.apply(1, x.meanwhile(p))
+			if n := p.apply(0, x.again(p)); n != 1 {
+				t.Errorf("%d retries by what was stale", n)
+			}
+			if n := p.apply(0, p.page("d", "")); n != 0 {
+				t.Errorf("%d retries after it was found out", n)
+			}
+		})
+	}
+}
+
+// A message that was counted elsewhere does not count again, whatever this process remembers.
+func TestMessageCountedElsewhere(t *testing.T) {
+	p := newPair(t)
+	p.apply(0, p.page("a", ""))
+	p.apply(1, p.page("b", ""))
+	e := p.page("d", "")
+	p.apply(0, e)
+	if n := p.apply(1, e, p.page("d", "")); n != 1 {
+		t.Errorf("%d retries", n)
+	}
+	if n := p.apply(0, e, p.page("d", "")); n != 1 { // d has changed; e itself is remembered
+		t.Errorf("%d retries", n)
+	}
+}
+
+// A batch that reads what it does not write is not done optimistically: nothing would validate it.
+func TestRefusedIsNotOptimistic(t *testing.T) {
+	f := newFaulty(t)
+	settings := event.DefaultSettings()
+	settings.Limits = map[string]int{event.KindEmail: 1, event.KindCRM: 1}
+	tenant := f.shop.tenant
+	id := func(kind, value string) event.Identifier {
+		return event.Identifier{Kind: kind, Value: value, Node: event.NodeID(tenant, kind, value)}
+	}
+	n := 0
+	send := func(ids ...event.Identifier) (locked bool) {
+		t.Helper()
+		n++
+		at := time.Date(2026, 11, 25, 10, 0, n, 0, time.UTC)
+		b := f.lane.batch([]apply.Event{{Tenant: tenant, MessageID: fmt.Sprint("m", n), Type: event.Page, At: at, ReceivedAt: at, IDs: event.Identifiers{Verified: ids}}})
+		b.Settings = map[uuid.UUID]*event.Settings{tenant: &settings}
+		var mu sync.Mutex
+		f.proxy.Set(func(statement string) faultproxy.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			locked = locked || strings.HasPrefix(statement, "select next_offset, epoch, last")
+			return faultproxy.Fault{}
+		})
+		if _, err := f.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		f.lane.next = b.NextOffset
+		return locked
+	}
+	if !send(id(event.KindCRM, "u1")) {
+		t.Error("the first batch cannot know where the partition stands")
+	}
+	if send(id(event.KindCRM, "u1"), id(event.KindEmail, "e1")) {
+		t.Error("a link was not optimistic")
+	}
+	if !send(id(event.KindCRM, "u1"), id(event.KindEmail, "e2")) {
+		t.Error("a refused link was optimistic: that e2 has no owner was not validated")
+	}
+	if !send(id(event.KindCRM, "u2"), id(event.KindEmail, "e1")) {
+		t.Error("a refused merge was optimistic: that e1 is u1's was not validated")
+	}
+}
+
+// Two processes work on the same few people at the same time, each in its own partition: every event
+// counts once, every identifier has one live owner, and the lineage adds up. This is where a missing
+// validation would show.
+func TestTwoProcessesOnTheSamePeople(t *testing.T) {
+	const batches, size, people = 60, 12, 9
+	dsn := newDSN(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	retries := 0
+	for i := range 2 {
+		s := newStore(t, dsn, func(c *Config) { c.Attempts = 100 })
+		wg.Go(func() {
+			l := claim(t, s, int32(i))
+			p := &pair{t: t, n: i * 1_000_000}
+			for n := range batches {
+				var events []apply.Event
+				for k := range size {
+					who := (n*7 + k*5 + i*3) % people
+					e := p.page(fmt.Sprint("device-", (n+k)%people), "")
+					switch k % 4 {
+					case 1:
+						e = p.page(fmt.Sprint("device-", who), fmt.Sprint("p", who, "@example.com"))
+					case 2:
+						e = p.page("", fmt.Sprint("p", who, "@example.com"))
+						e.Type, e.Name = event.Track, "Order Completed"
+						e.Payload = fmt.Appendf(nil, `{"order_id":"o%d","total":1,"products":[{"product_id":"p%d"}]}`, who, (n+k)%people)
+					}
+					events = append(events, e)
+				}
+				b := l.batch(events)
+				out, err := s.Apply(context.Background(), b)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				l.next = b.NextOffset
+				mu.Lock()
+				retries += out.Retries
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	state := dumpSQL(t, newStore(t, dsn))
+	for i := range 2 * batches * size {
+		state.Saw(applytest.Lenient, fmt.Sprint(i)) // so many they were
+	}
+	if err := state.Check(); err != nil {
+		t.Error(err)
+	}
+	if retries == 0 {
+		t.Error("they never met: the test tests nothing")
+	}
+}
