@@ -20,9 +20,11 @@ import (
 const (
 	fetchBytes          = 8 << 20 // per broker
 	fetchPartitionBytes = 1 << 20
-	fetchWait           = 250 * time.Millisecond
-	pollRecords         = 2000
-	queueRecords        = 2000 // of one partition; then it pauses
+	// What is read is there already. A fetch that waits for more, of partitions that are read to their
+	// end, holds back those that went on meanwhile.
+	fetchWait    = 10 * time.Millisecond
+	pollRecords  = 2000
+	queueRecords = 2000 // of one partition; then it pauses
 
 	// stall is how long the log may give nothing of what it said it has.
 	stall = 30 * time.Second

@@ -45,7 +45,8 @@ type Config struct {
 	Progress func(done, total int64)
 }
 
-// DefaultMaxEvents is some 3 GB of memory at the most unfavourable, and a tenth of it with ordinary traffic.
+// DefaultMaxEvents takes about half a gigabyte with a shop's ordinary traffic (217 000 events took 200 MB,
+// 100 of them whatever the number). What it takes grows with message ids, identifiers and attributes.
 const DefaultMaxEvents = 1_000_000
 
 // DefaultConfig lacks Brokers, Tenant and the settings; its window is the whole log.
