@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
@@ -150,5 +151,40 @@ func TestNoLog(t *testing.T) {
 	r := &rig{t: t, brokers: enginetest.Broker(t)}
 	if _, err := Run(t.Context(), r.config()); err == nil || !strings.Contains(err.Error(), "look for the window in the log") {
 		t.Errorf("a log without topics: %v", err)
+	}
+}
+
+// Retention may take what was to be read while it is read: the rest is read, and nobody waits.
+func TestRetentionOvertakes(t *testing.T) {
+	r := newRig(t, 2)
+	r.send(at(1*time.Second, 0, "gone"), at(2*time.Second, 0, "gone too"), at(3*time.Second, 1, "gone as well"), at(4*time.Second, 1, "kept"))
+	log, err := openLog(t.Context(), r.brokers, tenant, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.close()
+	cut := kadm.Offsets{}
+	cut.AddOffset(event.TopicEvents, 0, 2, -1)
+	cut.AddOffset(event.TopicEvents, 1, 1, -1)
+	if _, err := kadm.NewClient(r.client).DeleteRecords(t.Context(), cut); err != nil {
+		t.Fatal(err)
+	}
+	// What the client had fetched before is still given.
+	var got []string
+	for {
+		x, err := log.next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x == nil {
+			break
+		}
+		got = append(got, string(x.Value))
+	}
+	if len(got) == 0 || got[len(got)-1] != "kept" || log.done != log.total {
+		t.Errorf("%q, %d of %d", got, log.done, log.total)
+	}
+	if _, log := r.values(time.Time{}); log.shortened != 2 || log.total != 1 {
+		t.Errorf("opened again: %d partitions shortened, %d records", log.shortened, log.total)
 	}
 }
