@@ -11,11 +11,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/processor/simulate"
 )
 
 type cli struct {
@@ -30,6 +32,7 @@ type cli struct {
 	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
 	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
 	Dlq        dlqCmd        `cmd:"" help:"Look at records that could not be processed, replay or drop them."`
+	Identity   identityCmd   `cmd:"" help:"Rehearse a change of the rules of identity."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
 	Demo       demoCmd       `cmd:"" help:"Replay a shop's traffic and show what came out."`
@@ -71,7 +74,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Configuration(kong.JSON),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
-		kong.Vars{"default_data_dir": ".keystone"},
+		kong.Vars{"default_data_dir": ".keystone", "simulate_max_events": strconv.Itoa(simulate.DefaultMaxEvents)},
 	)
 	if err != nil {
 		return err

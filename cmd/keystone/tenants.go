@@ -74,16 +74,7 @@ const maxSettings = 1 << 20
 
 // Run checks and replaces the settings.
 func (c *tenantsSetCmd) Run(a *app) error {
-	in := a.stdin
-	if c.Settings != "-" {
-		f, err := os.Open(c.Settings)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, maxSettings))
+	text, err := readSettings(a, c.Settings)
 	if err != nil {
 		return err
 	}
@@ -101,4 +92,18 @@ func (c *tenantsSetCmd) Run(a *app) error {
 		}
 		return printJSON(a, settings)
 	})
+}
+
+// readSettings reads a settings file, or standard input for "-".
+func readSettings(a *app, name string) ([]byte, error) {
+	in := a.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	return io.ReadAll(io.LimitReader(in, maxSettings))
 }

@@ -90,7 +90,8 @@ func (st *State) orderOwners(yield func(uuid.UUID) bool) {
 
 var defaultSettings = event.DefaultSettings()
 
-func (f *fold) apply(e *Event) {
+// apply is one event. It answers whose it is.
+func (f *fold) apply(e *Event) *identity.Profile {
 	f.event = e
 	if f.claim.Settings == nil || f.claim.Tenant != e.Tenant {
 		if f.claim.Settings = f.Settings[e.Tenant]; f.claim.Settings == nil {
@@ -113,6 +114,7 @@ func (f *fold) apply(e *Event) {
 	for i := range n.products {
 		f.product(p, &n.products[i])
 	}
+	return p
 }
 
 func count(p *identity.Profile, e *Event) {

@@ -248,7 +248,7 @@ func (r *rig) crash(n int) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	d := decoder{limits: event.DefaultLimits(), metrics: NewMetrics(prometheus.NewRegistry())}
+	d := decoder{Decoder: Decoder{Limits: event.DefaultLimits()}, metrics: NewMetrics(prometheus.NewRegistry())}
 	items, _ := d.meta(r.read(event.TopicEvents)[:n])
 	d.events(items, settings)
 	b := &store.Batch{Claim: claim, Offset: next, NextOffset: next + int64(n), Settings: settings}

@@ -21,12 +21,53 @@ type item struct {
 	dead   *store.DeadLetter
 }
 
-// decoder turns records into events. What it makes points into the records' values, which live as
-// long as the batch. It belongs to one worker.
+// Decoder makes an event of a record. It belongs to one goroutine.
+type Decoder struct {
+	Limits event.Limits // of an event: at least the edge's
+	event  event.Event  // scratch
+}
+
+// Decode reads a record under its tenant's settings into to, whose identifiers' memory it uses
+// again. What it makes points into the record's value. A record that is none has a reason of the
+// closed set and an error, which never quotes the event.
+func (d *Decoder) Decode(r *kgo.Record, meta *event.Meta, s *event.Settings, to *apply.Event) (note event.TimeNote, reason string, err error) {
+	e := &d.event
+	*to = apply.Event{IDs: to.IDs}
+	if err := e.Decode(r.Value, d.Limits); err != nil {
+		to.IDs = event.Identifiers{}
+		return event.TimeOK, ReasonInvalidEvent, err
+	}
+	e.Identifiers(meta.Tenant, s, &to.IDs)
+	if to.IDs.Empty() {
+		return event.TimeOK, ReasonNoIdentifier, errors.New("the event names nobody")
+	}
+	to.At, note = e.Time(meta.ReceivedAt)
+	to.Tenant, to.MessageID = meta.Tenant, messageID(e, r, meta)
+	to.Type, to.Name, to.GroupID = e.Type, store.Text(string(e.Name)), store.Text(string(e.GroupID))
+	to.Payload, to.ReceivedAt = e.Payload, meta.ReceivedAt
+	if traits := event.Member(e.Context, "traits"); jsonscan.KindOf(traits) == jsonscan.Object {
+		to.Traits = traits
+	}
+	return note, "", nil
+}
+
+// messageID is what tells a repetition: the client's, else the edge's, else the place in the log,
+// which no other record has.
+func messageID(e *event.Event, r *kgo.Record, meta *event.Meta) string {
+	switch {
+	case len(e.MessageID) > 0:
+		return store.Text(string(e.MessageID))
+	case meta.MessageID != "":
+		return store.Text(meta.MessageID)
+	}
+	return fmt.Sprintf("log:%s/%d/%d", r.Topic, r.Partition, r.Offset)
+}
+
+// decoder turns a batch's records into events, which live as long as the batch. It belongs to one
+// worker.
 type decoder struct {
-	limits  event.Limits
+	Decoder
 	metrics *Metrics
-	event   event.Event // scratch
 }
 
 // meta reads the headers of a batch, and tells which tenants it names.
@@ -67,36 +108,13 @@ func (d *decoder) events(items []item, settings map[uuid.UUID]*event.Settings) {
 }
 
 func (d *decoder) decode(it *item, s *event.Settings, to *apply.Event) *store.DeadLetter {
-	e := &d.event
-	if err := e.Decode(it.record.Value, d.limits); err != nil {
-		return deadLetter(it.record, &it.meta, ReasonInvalidEvent, err)
-	}
-	e.Identifiers(it.meta.Tenant, s, &to.IDs)
+	note, reason, err := d.Decode(it.record, &it.meta, s, to)
 	d.metrics.dropped.Add(float64(to.IDs.Dropped))
-	if to.IDs.Empty() {
-		return deadLetter(it.record, &it.meta, ReasonNoIdentifier, errors.New("the event names nobody"))
+	if err != nil {
+		return deadLetter(it.record, &it.meta, reason, err)
 	}
-	at, note := e.Time(it.meta.ReceivedAt)
 	if note != event.TimeOK {
 		d.metrics.times.WithLabelValues(timeNotes[note]).Inc()
 	}
-	to.Tenant, to.MessageID = it.meta.Tenant, messageID(e, it)
-	to.Type, to.Name, to.GroupID = e.Type, store.Text(string(e.Name)), store.Text(string(e.GroupID))
-	to.Payload, to.At, to.ReceivedAt = e.Payload, at, it.meta.ReceivedAt
-	if traits := event.Member(e.Context, "traits"); jsonscan.KindOf(traits) == jsonscan.Object {
-		to.Traits = traits
-	}
 	return nil
-}
-
-// messageID is what tells a repetition: the client's, else the edge's, else the place in the log,
-// which no other record has.
-func messageID(e *event.Event, it *item) string {
-	switch {
-	case len(e.MessageID) > 0:
-		return store.Text(string(e.MessageID))
-	case it.meta.MessageID != "":
-		return store.Text(it.meta.MessageID)
-	}
-	return fmt.Sprintf("log:%s/%d/%d", it.record.Topic, it.record.Partition, it.record.Offset)
 }

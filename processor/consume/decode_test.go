@@ -20,7 +20,7 @@ var (
 
 func decodeOne(t *testing.T, meta event.Meta, text string) item {
 	t.Helper()
-	d := decoder{limits: event.DefaultLimits(), metrics: NewMetrics(prometheus.NewRegistry())}
+	d := decoder{Decoder: Decoder{Limits: event.DefaultLimits()}, metrics: NewMetrics(prometheus.NewRegistry())}
 	s := event.DefaultSettings()
 	items, tenants := d.meta([]*kgo.Record{{Topic: event.TopicEvents, Partition: 2, Offset: 7, Value: []byte(text), Headers: meta.Headers()}})
 	if _, ok := tenants[someTenant]; !ok || len(tenants) != 1 {

@@ -46,7 +46,7 @@ type worker struct {
 
 func (c *Consumer) newWorker(p place, claim store.Claim, next int64) *worker {
 	w := &worker{Consumer: c, place: p, lane: laneLive, claim: claim, stopping: make(chan struct{}), done: make(chan struct{}),
-		decoder: decoder{limits: c.cfg.Limits, metrics: c.metrics}}
+		decoder: decoder{Decoder: Decoder{Limits: c.cfg.Limits}, metrics: c.metrics}}
 	if p.topic == event.TopicBackfill {
 		w.lane = laneBackfill
 	}
