@@ -390,6 +390,9 @@ func TestRefusedForGood(t *testing.T) {
 	cfg.AckWithin = patience
 	l, sp := newLane(t, cfg, spool.OS())
 	warm(t, l)
+	if o := send(l, "k", noise(900<<10)); len(o.Logged) != 1 {
+		t.Errorf("the largest event: %v, %d refused", o.Err, len(o.Refused))
+	}
 	b.refuse("1000")
 	if o := send(l, "k", noise(900<<10)); o.Err != nil || len(o.Refused) != 1 || len(o.Logged) != 0 {
 		t.Errorf("%v, %d refused", o.Err, len(o.Refused))
