@@ -70,7 +70,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.format(ctx); err != nil {
 		return fmt.Errorf("format kafka's folder: %w", err)
 	}
-	child, err := s.launch("kafka.Kafka", s.path(settingsFile))
+	child, err := s.launch("kafka.Kafka", s.settingsPath())
 	if err != nil {
 		return err
 	}
@@ -83,10 +83,9 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// format lays the folder out, once. The controller's port is not needed after
-// the first start by anybody else, but stands in the settings as well.
+// format lays the folder out, once.
 func (s *Server) format(ctx context.Context) error {
-	if _, err := os.Stat(s.path(settingsFile)); err == nil {
+	if _, err := os.Stat(s.settingsPath()); err == nil {
 		return nil
 	}
 	controller, err := embedded.FreePort()
@@ -96,10 +95,10 @@ func (s *Server) format(ctx context.Context) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.path(settingsFile), settings(s.dir, s.port, controller), 0o600); err != nil {
+	if err := os.WriteFile(s.settingsPath(), settings(s.dir, s.port, controller), 0o600); err != nil {
 		return err
 	}
-	child, err := s.launch("kafka.tools.StorageTool", "format", "--cluster-id", clusterID, "--config", s.path(settingsFile))
+	child, err := s.launch("kafka.tools.StorageTool", "format", "--cluster-id", clusterID, "--config", s.settingsPath())
 	if err != nil {
 		return err
 	}
@@ -192,4 +191,4 @@ func (s *Server) Pid() int {
 	return s.child.Pid()
 }
 
-func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *Server) settingsPath() string { return filepath.Join(s.dir, "server.properties") }

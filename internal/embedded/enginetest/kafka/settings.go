@@ -8,10 +8,7 @@ import (
 	"github.com/keystone-cdp/keystone/internal/embedded"
 )
 
-const (
-	settingsFile = "server.properties"
-	clusterID    = "a2V5c3RvbmUtdGVzdC0wMQ" // any UUID in base64
-)
+const clusterID = "a2V5c3RvbmUtdGVzdC0wMQ" // any UUID in base64
 
 // settings are server.properties. What is not named has Kafka's default, so
 // that tests meet its real limits and its real manners.
