@@ -109,8 +109,13 @@ func (b *broker) stop() {
 
 // hold makes the log take what is produced next and not answer until release is called.
 func (b *broker) hold() (release func()) {
+	b.t.Helper()
 	if b.kafka != nil {
-		return b.kafka.Hold()
+		release, err := b.kafka.Hold(b.t.Context())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return release
 	}
 	released := make(chan struct{})
 	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -177,10 +178,30 @@ func (s *Server) Kill() {
 
 // Hold makes the node stand still until release is called: connections stay,
 // the kernel takes requests in, and nobody answers.
-func (s *Server) Hold() (release func()) {
+func (s *Server) Hold(ctx context.Context) (release func(), err error) {
 	child := s.child
 	child.Signal(syscall.SIGSTOP)
-	return func() { child.Signal(syscall.SIGCONT) }
+	for !still(child.Pid()) { // threads stop one by one, and one that has not may yet answer
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("hold kafka: %w", ctx.Err())
+		}
+	}
+	return func() { child.Signal(syscall.SIGCONT) }, nil
+}
+
+// still tells whether all threads of the process are stopped.
+func still(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		if _, afterName, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(afterName, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // Pid is the process's id; 0 when it is not running.
