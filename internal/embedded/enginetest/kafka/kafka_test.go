@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,9 +12,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest/kafka"
 )
 
-const topic = "events"
+const (
+	topic          = "events"
+	folderVariable = "KEYSTONE_TEST_KAFKA"
+)
 
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
@@ -73,7 +78,8 @@ func TestHelperKafka(t *testing.T) {
 	if !enginetest.IsRerun() {
 		t.Skip("run by other tests")
 	}
-	server := enginetest.OwnKafka(t)
+	server, err := kafka.New(os.Getenv(folderVariable))
+	enginetest.Need(t, err)
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +89,8 @@ func TestHelperKafka(t *testing.T) {
 
 func TestKafkaDiesWithItsProcess(t *testing.T) {
 	need(t)
-	other := enginetest.Rerun(t, "TestHelperKafka", nil, "")
+	dir := filepath.Join(enginetest.Folder(t), "kafka") // ours, as the other cannot remove it
+	other := enginetest.Rerun(t, "TestHelperKafka", nil, "", folderVariable+"="+dir)
 	pid, err := strconv.Atoi(strings.TrimSpace(other.Line(t)))
 	if err != nil {
 		t.Fatal(err)
