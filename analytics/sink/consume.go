@@ -101,6 +101,7 @@ func (s *Sink) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	for _, l := range opened {
 		s.lanes[l.tp] = l
 		delete(s.saved, l.tp) // the tables may be ahead of the saved one: it is saved anew
+		delete(s.told, l.tp)  // somebody else may have told another since
 		l.start(s.lanesCtx)
 	}
 	s.log.InfoContext(ctx, "took partitions", "partitions", len(opened), "took_ms", s.now().Sub(begin).Milliseconds())

@@ -245,7 +245,8 @@ func (r *rig) eventually(what string, ok func() bool) {
 // noLeak checks that nothing of the test is left running. Call it first: it looks last.
 func noLeak(t *testing.T) {
 	t.Helper()
-	enginetest.ClickHouse(t) // the shared server runs on
+	enginetest.ClickHouse(t) // the shared servers run on
+	enginetest.Broker(t)
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
 }

@@ -17,12 +17,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/internal/service"
 )
 
 // Sink is the role. Its methods are safe for use by several goroutines; Start and Stop are not to be
@@ -50,6 +53,7 @@ type Sink struct {
 	on    bool       // between Start and Stop
 	lanes map[tp]*lane
 	saved map[tp]position // the last ones saved
+	told  map[tp]int64    // the last offsets that the group took
 }
 
 // New makes a sink that writes through conn, which stays the caller's. It starts nothing.
@@ -69,6 +73,7 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 		started:  make(chan struct{}),
 		lanes:    map[tp]*lane{},
 		saved:    map[tp]position{},
+		told:     map[tp]int64{},
 	}, nil
 }
 
@@ -163,23 +168,18 @@ func (s *Sink) lanesNow() []*lane {
 	return lanes
 }
 
-// saveMoved saves the positions of lanes that moved since they were saved last, and commits them to
-// the group, for lag tools.
+// saveMoved saves the positions of lanes that moved since they were saved last, and tells the group.
 func (s *Sink) saveMoved(ctx context.Context, lanes []*lane) error {
 	moved := map[tp]position{}
-	offsets := map[string]map[int32]kgo.EpochOffset{}
+	all := map[tp]int64{}
 	s.mu.Lock()
 	for _, l := range lanes {
 		p := *l.position.Load()
 		s.metrics.setLag(l.tp, l.end.Load()-p.next)
-		if s.saved[l.tp].next == p.next {
-			continue
+		all[l.tp] = p.next
+		if s.saved[l.tp].next != p.next {
+			moved[l.tp] = p
 		}
-		moved[l.tp] = p
-		if offsets[l.topic] == nil {
-			offsets[l.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[l.topic][l.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
 	}
 	s.mu.Unlock()
 	n, since := s.messages.memory()
@@ -187,19 +187,47 @@ func (s *Sink) saveMoved(ctx context.Context, lanes []*lane) error {
 	if !since.IsZero() {
 		s.metrics.seenWindow.Set(s.now().Sub(since).Seconds())
 	}
-	if len(moved) == 0 {
-		return nil
+	if len(moved) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+		defer cancel()
+		if err := savePositions(ctx, s.conn, moved); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		maps.Copy(s.saved, moved)
+		s.mu.Unlock()
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+	s.tell(ctx, all)
+	return nil
+}
+
+// commitTimeout bounds one commit of group offsets.
+const commitTimeout = 5 * time.Second
+
+// tell commits offsets to the group that it does not know yet. Nobody but lag tools reads them, so
+// what fails is only tried again with the next positions.
+func (s *Sink) tell(ctx context.Context, all map[tp]int64) {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	s.mu.Lock()
+	for at, next := range all {
+		if s.told[at] == next {
+			continue
+		}
+		if offsets[at.topic] == nil {
+			offsets[at.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: next}
+	}
+	s.mu.Unlock()
+	if len(offsets) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	if err := savePositions(ctx, s.conn, moved); err != nil {
-		return err
+	if service.CommitOffsets(ctx, s.client, offsets) != nil {
+		return
 	}
-	s.client.CommitOffsets(ctx, offsets, nil) // nobody but lag tools reads them
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for at, p := range moved {
-		s.saved[at] = p
-	}
-	return nil
+	maps.Copy(s.told, all)
 }

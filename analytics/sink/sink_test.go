@@ -9,6 +9,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
@@ -152,6 +153,30 @@ func TestStopFlushes(t *testing.T) {
 	r.want("2", "SELECT next_offset FROM sink_positions FINAL WHERE topic = 'keystone.events' AND partition = 0")
 	if n := testutil.ToFloat64(s.metrics.buffered); n != 0 {
 		t.Errorf("%v bytes still counted", n)
+	}
+}
+
+// The group hears how far the sink is, so that any lag tool can tell: while it runs, and when it stops.
+func TestGroupIsTold(t *testing.T) {
+	r := newRig(t)
+	told := func(want int64) func() bool {
+		return func() bool {
+			offsets, err := kadm.NewClient(r.producer).FetchOffsets(t.Context(), DefaultConfig().Group)
+			o, ok := offsets.Lookup(event.TopicEvents, 0)
+			return err == nil && ok && o.At == want
+		}
+	}
+	s := r.start()
+	r.produce(record(event.TopicEvents, 0, page("m1", "d")))
+	r.eventually("a committed offset", told(1))
+	r.stop(s)
+
+	s = r.start(func(s *Sink) { s.cfg.PositionInterval = time.Hour })
+	r.produce(record(event.TopicEvents, 0, page("m2", "d")))
+	r.eventually("the row", func() bool { return r.count() == 2 })
+	r.stop(s)
+	if !told(2)() {
+		t.Error("a sink that stopped left the group behind")
 	}
 }
 

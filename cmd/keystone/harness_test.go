@@ -33,7 +33,7 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := enginetest.Main(m)
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir) // a temporary folder
 	}
@@ -43,12 +43,7 @@ func TestMain(m *testing.M) {
 // binary builds keystone and its launcher once, and answers keystone's path.
 func binary(t *testing.T) string {
 	t.Helper()
-	if _, err := embedded.EnginesDir(""); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	enginetest.EnginesDir(t)
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "keystone-bin-"); built.err != nil {
 			return
@@ -89,7 +84,7 @@ func command(bin string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	engines, _ := embedded.EnginesDir("") // binary has seen to it
+	engines, _ := embedded.EnginesDir(os.Getenv("KEYSTONE_ENGINES_DIR")) // binary has seen to it
 	cmd.Env = append(cmd.Env, "KEYSTONE_ENGINES_DIR="+engines)
 	return cmd
 }

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"github.com/keystone-cdp/keystone/ingest/spool"
 )
 
@@ -17,18 +15,14 @@ func TestLateAnswer(t *testing.T) {
 	b := newBroker(t).start()
 	l, sp := newLane(t, config(b), spool.OS())
 	warm(t, l)
-	release := make(chan struct{})
-	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.SleepControl(func() { <-release })
-		return nil, nil, false
-	})
+	release := b.hold()
 	if o := send(l, "k", "1"); o.Spooled != 1 || !o.Retained {
 		t.Fatalf("%+v", o)
 	}
 	if o := send(l, "k", "2"); o.Spooled != 1 || o.Retained {
 		t.Fatalf("%+v", o)
 	}
-	close(release)
+	release()
 	until(t, "the spool is empty", func() bool { return sp.Pending() == 0 })
 	if o := send(l, "k", "3"); len(o.Logged) != 1 {
 		t.Fatalf("%+v", o)
@@ -43,11 +37,7 @@ func TestLateAnswerForThoseBehind(t *testing.T) {
 	b := newBroker(t).start()
 	l, sp := newLane(t, config(b), spool.OS())
 	warm(t, l)
-	release := make(chan struct{})
-	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.SleepControl(func() { <-release })
-		return nil, nil, false
-	})
+	release := b.hold()
 	one := l.Submit(record("k", "1"))
 	until(t, "the first is under way", func() bool {
 		l.mu.Lock()
@@ -61,7 +51,7 @@ func TestLateAnswerForThoseBehind(t *testing.T) {
 	if o := l.Wait(two); o.Spooled != 1 || o.Retained {
 		t.Errorf("%+v", o)
 	}
-	close(release)
+	release()
 	until(t, "the spool is empty", func() bool { return sp.Pending() == 0 })
 	if got := strings.Join(all(b.read(3)), " "); got != "1 1 2" {
 		t.Errorf("the log has %s: only the late one may come twice", got)

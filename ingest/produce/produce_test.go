@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -15,13 +16,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/keystone-cdp/keystone/ingest/spool"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest/kafka"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -33,16 +36,29 @@ const (
 	patience   = 20 * time.Second
 )
 
-// broker is a log that can be stopped and started again on the same port with the same data.
+// broker is a log that can be stopped and started again on the same port with the same data: a kfake,
+// or a Kafka of the test's own.
 type broker struct {
 	t    *testing.T
 	port int
 	dir  string
 	*kfake.Cluster
+	kafka   *kafka.Server // nil: the kfake
+	laidOut bool          // the Kafka has the topic
 }
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
+	if enginetest.OnKafka(t) {
+		return &broker{t: t, kafka: enginetest.OwnKafka(t)}
+	}
+	return newFake(t)
+}
+
+// newFake is for faults that Kafka cannot be asked for.
+func newFake(t *testing.T) *broker {
+	t.Helper()
+	enginetest.KfakeOnly(t, "it injects faults")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +71,10 @@ func newBroker(t *testing.T) *broker {
 
 func (b *broker) start() *broker {
 	b.t.Helper()
+	if b.kafka != nil {
+		b.startKafka()
+		return b
+	}
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(b.port), kfake.DataDir(b.dir), kfake.SeedTopics(partitions, topic))
 	if err != nil {
 		b.t.Fatal(err)
@@ -63,14 +83,76 @@ func (b *broker) start() *broker {
 	return b
 }
 
+func (b *broker) startKafka() {
+	b.t.Helper()
+	if err := b.kafka.Start(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	if !b.laidOut {
+		enginetest.CreateTopics(b.t, b.seeds(), enginetest.Topic{Name: topic, Partitions: partitions})
+		b.laidOut = true
+	}
+}
+
 func (b *broker) stop() {
+	b.t.Helper()
+	if b.kafka != nil {
+		if err := b.kafka.Stop(context.Background()); err != nil {
+			b.t.Error(err)
+		}
+	}
 	if b.Cluster != nil {
 		b.Close()
 		b.Cluster = nil
 	}
 }
 
+// hold makes the log take what is produced next and not answer until release is called.
+func (b *broker) hold() (release func()) {
+	b.t.Helper()
+	if b.kafka != nil {
+		release, err := b.kafka.Hold(b.t.Context())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return release
+	}
+	released := make(chan struct{})
+	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.SleepControl(func() { <-released })
+		return nil, nil, false
+	})
+	return func() { close(released) }
+}
+
+// refuse makes the topic take no larger batches than these.
+func (b *broker) refuse(bytes string) {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.seeds()...))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	set := []kadm.AlterConfig{{Name: "max.message.bytes", Value: &bytes}}
+	if _, err := kadm.NewClient(client).AlterTopicConfigs(b.t.Context(), set, topic); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// noise is text that no compression makes small.
+func noise(bytes int) string {
+	rng := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, bytes)
+	for i := range text {
+		text[i] = byte(' ' + rng.IntN(95))
+	}
+	return string(text)
+}
+
 func (b *broker) seeds() []string {
+	if b.kafka != nil {
+		return b.kafka.Addrs()
+	}
 	return []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port))}
 }
 
@@ -196,7 +278,7 @@ func TestPartitionsAreTheJavaClients(t *testing.T) {
 }
 
 func TestGroupCommit(t *testing.T) {
-	b := newBroker(t).start()
+	b := newFake(t).start()
 	var requests atomic.Int64
 	release := make(chan struct{})
 	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -306,15 +388,19 @@ func TestBrokerDownAndUp(t *testing.T) {
 	}
 }
 
+// The log takes less than the lane believes: what it refuses is told, and the rest goes on.
 func TestRefusedForGood(t *testing.T) {
 	b := newBroker(t).start()
 	cfg := config(b)
 	cfg.AckWithin = patience
 	l, sp := newLane(t, cfg, spool.OS())
 	warm(t, l)
-	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.MessageTooLarge, Count: 1})
-	if o := send(l, "k", "1"); o.Err != nil || len(o.Refused) != 1 || len(o.Logged) != 0 {
-		t.Errorf("%+v", o)
+	if o := send(l, "k", noise(900<<10)); len(o.Logged) != 1 {
+		t.Errorf("the largest event: %v, %d refused", o.Err, len(o.Refused))
+	}
+	b.refuse("1000")
+	if o := send(l, "k", noise(900<<10)); o.Err != nil || len(o.Refused) != 1 || len(o.Logged) != 0 {
+		t.Errorf("%v, %d refused", o.Err, len(o.Refused))
 	}
 	if o := send(l, "k", strings.Repeat("x", 2<<20)); len(o.Refused) != 1 {
 		t.Errorf("larger than a batch: %+v", o)

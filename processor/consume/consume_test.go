@@ -1,9 +1,11 @@
 package consume
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -156,6 +158,35 @@ func TestDeadLetters(t *testing.T) {
 	}
 	if listed != 2 || x.metric("keystone_processor_dead_letters_total") != 4 {
 		t.Errorf("%d dead letters of the tenant, %v counted", listed, x.metric("keystone_processor_dead_letters_total"))
+	}
+}
+
+// Another producer's record may be larger than any of ours once it is unpacked, in every part of it.
+// Its dead letter still fits the log: one that did not would hold the partition up for ever.
+func TestDeadLetterOfALargeRecord(t *testing.T) {
+	r := newRig(t, 1)
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ProducerBatchMaxBytes(16<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	large := bytes.Repeat([]byte("x"), 3<<20)
+	value, key, headers := r.record(event.TopicEvents, 0, string(large)), r.record(event.TopicEvents, 0, "{}"), r.record(event.TopicEvents, 0, "{}")
+	key.Key = large
+	headers.Headers = append(headers.Headers, kgo.RecordHeader{Key: "h", Value: large})
+	for _, record := range []*kgo.Record{value, key, headers} {
+		if err := client.ProduceSync(t.Context(), record).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.start(nil, nil)
+	r.at(event.TopicEvents, 0, 3)
+	omitted := map[string]string{}
+	for _, d := range r.read(event.TopicDLQ) {
+		omitted[header(d, HeaderOffset)] = fmt.Sprint(header(d, HeaderValueOmitted), "|", header(d, HeaderRestOmitted) != "", "|", string(d.Key), "|", header(d, event.HeaderTenant) != "")
+	}
+	if want := map[string]string{"0": "3145728|false|key|true", "1": "2|true||false", "2": "2|true||false"}; !maps.Equal(omitted, want) {
+		t.Errorf("%v, want %v", omitted, want)
 	}
 }
 

@@ -5,7 +5,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystone-cdp/keystone/internal/service"
 )
 
 // poll hands records to the workers until ctx ends. It never waits for one: rebalances wait for it.
@@ -77,12 +78,8 @@ func (c *Consumer) commit(ctx context.Context, workers []*worker) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	failed := false
-	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
-		failed = err != nil
-	})
-	if failed {
-		return
+	if service.CommitOffsets(ctx, c.client, offsets) != nil {
+		return // they are told again
 	}
 	for _, w := range moved {
 		w.reported.Store(offsets[w.topic][w.partition].Offset)

@@ -73,7 +73,8 @@ type queued struct {
 	omitted int // bytes that are missing; -1: none
 }
 
-// readQueued takes a record of keystone.dlq apart. One that nobody but a stranger wrote is not ok.
+// readQueued takes a record of keystone.dlq apart. One that only a stranger can have written is not ok,
+// and neither is one that the queue had no room for.
 func readQueued(r *kgo.Record) (q queued, ok bool) {
 	q = queued{Record: Record{Key: r.Key, Value: r.Value, Sources: []ID{{r.Topic, r.Partition, r.Offset}}}, omitted: -1}
 	for _, h := range r.Headers {
@@ -93,6 +94,8 @@ func readQueued(r *kgo.Record) (q queued, ok bool) {
 			q.Attempts = value
 		case consume.HeaderValueOmitted:
 			q.omitted, err = strconv.Atoi(value)
+		case consume.HeaderRestOmitted:
+			return q, false // only the log has it
 		default:
 			if !strings.HasPrefix(h.Key, consume.HeaderPrefix) {
 				q.Headers = append(q.Headers, h)

@@ -1,6 +1,7 @@
 // Package enginetest hands real engines to tests: a database of their own on a
 // state store and on a ClickHouse server that one test binary shares, and a
-// broker of their own. Only tests import it.
+// log of their own: kfake, or with KEYSTONE_TEST_LOG=kafka an Apache Kafka that
+// the binary's tests have one after the other. Only tests import it.
 //
 // A package that uses it declares
 //

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ import (
 	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/embedded/statestore"
 )
+
+// cockroachVariable names the CockroachDB to test on.
+const cockroachVariable = "COCKROACH_BINARY"
 
 var (
 	storeServer once[*statestore.Server]
@@ -54,11 +58,17 @@ func execStore(ctx context.Context, dsn, statement string) error {
 }
 
 func startStore(ctx context.Context, dir string) (*statestore.Server, func(context.Context) error, error) {
-	server, err := statestore.New(storeConfig(filepath.Join(dir, "statestore")))
+	cfg := storeConfig(filepath.Join(dir, "statestore"))
+	server, err := statestore.New(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	return server, server.Stop, server.Start(ctx)
+	err = server.Start(ctx)
+	if cfg.CockroachBinary != "" && errors.Is(err, embedded.ErrNotInstalled) {
+		// Whoever names one wants it: without it the tests fail, where they would be skipped else.
+		err = fmt.Errorf("%s: %s", cockroachVariable, err.Error()) // no longer an ErrNotInstalled
+	}
+	return server, server.Stop, err
 }
 
 // StoreConfig is a configuration for a state store of a test's own, in dir,
@@ -72,7 +82,7 @@ func storeConfig(dir string) statestore.Config {
 	cfg := statestore.DefaultConfig()
 	cfg.DataDir, cfg.Fsync = dir, false
 	cfg.SharedBuffersMB = 64
-	cfg.CockroachBinary = os.Getenv("COCKROACH_BINARY")
+	cfg.CockroachBinary = os.Getenv(cockroachVariable)
 	// Without the folder the system's own PostgreSQL may do.
 	if engines, err := embedded.EnginesDir(os.Getenv("KEYSTONE_ENGINES_DIR")); err == nil {
 		cfg.EnginesDir = engines
