@@ -68,11 +68,18 @@ func (a *attempted) optimistic(ctx context.Context, tx *Tx, at standing) error {
 	if err := save(batch, a.b, a.rows, a.result, a.out.Records, a.now); err != nil {
 		return err
 	}
-	if err = tx.Send(ctx, batch); errors.Is(err, ErrFenced) {
-		return stale{} // or landed: the attempt with locks can tell
+	err = tx.Send(ctx, batch)
+	var pg *pgconn.PgError
+	switch {
+	case errors.Is(err, ErrFenced): // or landed: the attempt with locks can tell
+		return stale{}
+	case errors.As(err, &pg) && pg.Code == uniqueViolation: // the version of a stale profile has its lineage
+		return stale{}
 	}
 	return err
 }
+
+const uniqueViolation = "23505"
 
 // wrote checks that a statement wrote so many rows: what it leaves out is not as it was read.
 func wrote(n int) func(pgconn.CommandTag) error {

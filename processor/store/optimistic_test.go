@@ -55,22 +55,32 @@ func (p *pair) page(device, email string) apply.Event {
 	return e
 }
 
-// apply has store i process events as one batch, and answers how often it had to start again.
-func (p *pair) apply(i int, events ...apply.Event) (retries int) {
-	p.t.Helper()
+// put has store i process events as one batch, and memory too.
+func (p *pair) put(i int, events []apply.Event) (retries int) {
 	b := p.lanes[i].batch(events)
-	out, err := p.stores[i].Apply(p.t.Context(), b)
+	out, err := p.stores[i].Apply(context.Background(), b)
 	if err != nil {
-		p.t.Fatal(err)
+		p.t.Error(err) // not Fatal: a proxy's goroutine calls this
 	}
 	p.lanes[i].next = b.NextOffset
+	p.remember(i, events)
+	return out.Retries
+}
+
+func (p *pair) remember(i int, events []apply.Event) {
 	if _, err := p.memory.Apply(fmt.Sprint(i), events, applytest.ProcessedAt); err != nil {
-		p.t.Fatal(err)
+		p.t.Error(err)
 	}
+}
+
+// apply puts a batch and compares.
+func (p *pair) apply(i int, events ...apply.Event) (retries int) {
+	p.t.Helper()
+	retries = p.put(i, events)
 	if diff := wantedDiff(p.memory, dumpSQL(p.t, p.stores[i])); diff != "" {
 		p.t.Fatalf("memory (-) and the state store (+) differ:\n%s", diff)
 	}
-	return out.Retries
+	return retries
 }
 
 // What a process remembers of a device and is no longer so is found out, and costs one more attempt.
@@ -113,6 +123,68 @@ func TestStaleMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What another process does between the reading and the writing of a batch is found out, whatever it
+// is: the state is that of one after the other, to the byte. (The proxy holds the batch's BEGIN while
+// the other's batch goes through.)
+func TestAnotherBatchInBetween(t *testing.T) {
+	met, optimistic := 0, 0
+	for seed := range 12 {
+		dsn := newDSN(t)
+		proxy, err := faultproxy.Start(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(proxy.Close)
+		p := &pair{t: t, memory: applytest.NewStore(applytest.Settings()), stores: [2]*Store{newStore(t, proxy.DSN()), newStore(t, dsn)}}
+		for i, s := range p.stores {
+			s.now = func() time.Time { return applytest.ProcessedAt }
+			p.lanes[i] = claim(t, s, int32(i))
+		}
+		var logs [2][]apply.Event
+		for n, e := range applytest.Logs(160).Example(seed) {
+			logs[n%2] = append(logs[n%2], e.Event)
+		}
+		size := 1 + seed%4
+		for at := 0; at+size <= len(logs[0]) && at+size <= len(logs[1]); at += size {
+			mine, others := logs[0][at:at+size], logs[1][at:at+size]
+			var once sync.Once
+			read := false
+			proxy.Set(func(statement string) faultproxy.Fault {
+				// One that is read with locks begins before it reads: the other's is not in between.
+				if strings.HasPrefix(statement, "begin") {
+					once.Do(func() {
+						if _, read = p.stores[0].memory.standing(p.lanes[0].batch(mine)); read {
+							p.put(1, others)
+						}
+					})
+				}
+				return faultproxy.Fault{}
+			})
+			b := p.lanes[0].batch(mine)
+			out, err := p.stores[0].Apply(t.Context(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.lanes[0].next = b.NextOffset
+			proxy.Set(func(string) faultproxy.Fault { return faultproxy.Fault{} })
+			p.remember(0, mine)
+			if !read {
+				p.put(1, others)
+			} else {
+				optimistic++
+				met += min(out.Retries, 1)
+			}
+			if diff := wantedDiff(p.memory, dumpSQL(t, p.stores[1])); diff != "" {
+				t.Fatalf("seed %d, batch at %d: memory (-) and the state store (+) differ:\n%s", seed, at, diff)
+			}
+		}
+	}
+	if met == 0 || met == optimistic {
+		t.Errorf("of %d batches %d were found stale: the logs test too little", optimistic, met)
+	}
+	t.Logf("of %d batches %d were found stale", optimistic, met)
 }
 
 // A message that was counted elsewhere does not count again, whatever this process remembers.

@@ -19,6 +19,7 @@ import (
 var (
 	profileSave       = sql.Statement("profile_save")
 	tombstoneRedirect = sql.Statement("tombstone_redirect")
+	identifierInsert  = sql.Statement("identifier_insert")
 	identifierSave    = sql.Statement("identifier_save")
 	spanSave          = sql.Statement("span_save")
 	mergeSave         = sql.Statement("merge_save")
@@ -49,9 +50,7 @@ func save(batch *pgx.Batch, b *Batch, l *rows, r *apply.Result, records []outbox
 	w := saver{batch: batch, rows: l}
 	w.profiles(r.Profiles)
 	w.redirects(r.Redirects)
-	w.owners(identifierSave, len(r.Identifiers), func(i int) (uuid.UUID, event.IdentifierState) {
-		return r.Identifiers[i].Tenant, r.Identifiers[i].State()
-	})
+	w.identifiers(r.Identifiers)
 	w.owners(spanSave, len(r.Spans), func(i int) (uuid.UUID, event.IdentifierState) {
 		return r.Spans[i].Tenant, r.Spans[i].State()
 	})

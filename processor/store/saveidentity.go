@@ -56,6 +56,31 @@ func (w *saver) redirects(rows []apply.Redirect) {
 	w.batch.Queue(tombstoneRedirect, tenant, loser, winner)
 }
 
+// identifiers saves those that are new apart: one that somebody else has made meanwhile must be found
+// out, whatever its version.
+func (w *saver) identifiers(all []*identity.Identifier) {
+	read := make(map[uuid.UUID]struct{}, len(w.rows.identifiers))
+	for i := range w.rows.identifiers {
+		read[w.rows.identifiers[i].Node] = struct{}{}
+	}
+	var added, changed []*identity.Identifier
+	for _, i := range all {
+		if _, ok := read[i.Node]; ok {
+			changed = append(changed, i)
+		} else {
+			added = append(added, i)
+		}
+	}
+	for _, x := range []struct {
+		statement string
+		rows      []*identity.Identifier
+	}{{identifierInsert, added}, {identifierSave, changed}} {
+		w.owners(x.statement, len(x.rows), func(n int) (uuid.UUID, event.IdentifierState) {
+			return x.rows[n].Tenant, x.rows[n].State()
+		})
+	}
+}
+
 // owners saves identifiers or closed spans: both say who owns a node from when on.
 func (w *saver) owners(statement string, n int, row func(i int) (uuid.UUID, event.IdentifierState)) {
 	if n == 0 {

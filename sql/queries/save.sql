@@ -27,8 +27,16 @@ SET merged_into = u.w
 FROM unnest($1::UUID[], $2::UUID[], $3::UUID[]) AS u(t, l, w)
 WHERE p.tenant_id = u.t AND p.merged_into = u.l AND p.merged_into IS NOT NULL;
 
+-- name: identifier_insert
+INSERT INTO identifiers (tenant_id, node_id, kind, value, profile_id, valid_from, version)
+SELECT t, n, k, val, p, vf, v
+FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::UUID[], $6::TIMESTAMPTZ[], $7::INT8[])
+  AS u(t, n, k, val, p, vf, v)
+ON CONFLICT (tenant_id, node_id) DO NOTHING;
+
 -- name: identifier_save
--- Needs no revision: whoever changes an identifier's owner writes the rows of both owners.
+-- Of those that were there. They need no revision: whoever changes an identifier's owner writes the
+-- rows of both owners.
 INSERT INTO identifiers AS i (tenant_id, node_id, kind, value, profile_id, valid_from, version)
 SELECT t, n, k, val, p, vf, v
 FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::UUID[], $6::TIMESTAMPTZ[], $7::INT8[])
