@@ -77,10 +77,15 @@ func (p *pair) remember(i int, events []apply.Event) {
 func (p *pair) apply(i int, events ...apply.Event) (retries int) {
 	p.t.Helper()
 	retries = p.put(i, events)
+	p.same(i)
+	return retries
+}
+
+func (p *pair) same(i int) {
+	p.t.Helper()
 	if diff := wantedDiff(p.memory, dumpSQL(p.t, p.stores[i])); diff != "" {
 		p.t.Fatalf("memory (-) and the state store (+) differ:\n%s", diff)
 	}
-	return retries
 }
 
 // What a process remembers of a device and is no longer so is found out, and costs one more attempt.
@@ -125,66 +130,87 @@ func TestStaleMemory(t *testing.T) {
 	}
 }
 
+// newRacing is a pair whose first store is behind a proxy.
+func newRacing(t *testing.T) (*pair, *faultproxy.Proxy) {
+	t.Helper()
+	dsn := newDSN(t)
+	proxy, err := faultproxy.Start(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	p := &pair{t: t, memory: applytest.NewStore(applytest.Settings()), stores: [2]*Store{newStore(t, proxy.DSN()), newStore(t, dsn)}}
+	for i, s := range p.stores {
+		s.now = func() time.Time { return applytest.ProcessedAt }
+		p.lanes[i] = claim(t, s, int32(i))
+	}
+	return p, proxy
+}
+
+// race has the first store process mine as one batch and the second others while the first has read and
+// not yet written: the proxy holds its BEGIN meanwhile. A batch that is read with locks begins before it
+// reads; others then come after it. The state must be that of one after the other, to the byte.
+func (p *pair) race(proxy *faultproxy.Proxy, mine, others []apply.Event) (between bool, retries int) {
+	p.t.Helper()
+	b := p.lanes[0].batch(mine)
+	var once sync.Once
+	proxy.Set(func(statement string) faultproxy.Fault {
+		if strings.HasPrefix(statement, "begin") {
+			once.Do(func() {
+				if _, between = p.stores[0].memory.standing(b); between {
+					p.put(1, others)
+				}
+			})
+		}
+		return faultproxy.Fault{}
+	})
+	out, err := p.stores[0].Apply(p.t.Context(), b)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.lanes[0].next = b.NextOffset
+	p.remember(0, mine)
+	if !between {
+		p.put(1, others)
+	}
+	p.same(1)
+	return between, out.Retries
+}
+
 // What another process does between the reading and the writing of a batch is found out, whatever it
-// is: the state is that of one after the other, to the byte. (The proxy holds the batch's BEGIN while
-// the other's batch goes through.)
+// is.
 func TestAnotherBatchInBetween(t *testing.T) {
-	met, optimistic := 0, 0
+	batches, stale := 0, 0
 	for seed := range 12 {
-		dsn := newDSN(t)
-		proxy, err := faultproxy.Start(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(proxy.Close)
-		p := &pair{t: t, memory: applytest.NewStore(applytest.Settings()), stores: [2]*Store{newStore(t, proxy.DSN()), newStore(t, dsn)}}
-		for i, s := range p.stores {
-			s.now = func() time.Time { return applytest.ProcessedAt }
-			p.lanes[i] = claim(t, s, int32(i))
-		}
+		p, proxy := newRacing(t)
 		var logs [2][]apply.Event
 		for n, e := range applytest.Logs(160).Example(seed) {
 			logs[n%2] = append(logs[n%2], e.Event)
 		}
 		size := 1 + seed%4
 		for at := 0; at+size <= len(logs[0]) && at+size <= len(logs[1]); at += size {
-			mine, others := logs[0][at:at+size], logs[1][at:at+size]
-			var once sync.Once
-			read := false
-			proxy.Set(func(statement string) faultproxy.Fault {
-				// One that is read with locks begins before it reads: the other's is not in between.
-				if strings.HasPrefix(statement, "begin") {
-					once.Do(func() {
-						if _, read = p.stores[0].memory.standing(p.lanes[0].batch(mine)); read {
-							p.put(1, others)
-						}
-					})
-				}
-				return faultproxy.Fault{}
-			})
-			b := p.lanes[0].batch(mine)
-			out, err := p.stores[0].Apply(t.Context(), b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.lanes[0].next = b.NextOffset
-			proxy.Set(func(string) faultproxy.Fault { return faultproxy.Fault{} })
-			p.remember(0, mine)
-			if !read {
-				p.put(1, others)
-			} else {
-				optimistic++
-				met += min(out.Retries, 1)
-			}
-			if diff := wantedDiff(p.memory, dumpSQL(t, p.stores[1])); diff != "" {
-				t.Fatalf("seed %d, batch at %d: memory (-) and the state store (+) differ:\n%s", seed, at, diff)
+			if between, retries := p.race(proxy, logs[0][at:at+size], logs[1][at:at+size]); between {
+				batches++
+				stale += min(retries, 1)
 			}
 		}
 	}
-	if met == 0 || met == optimistic {
-		t.Errorf("of %d batches %d were found stale: the logs test too little", optimistic, met)
+	if stale == 0 || stale == batches {
+		t.Errorf("of %d batches %d were found stale: the logs test too little", batches, stale)
 	}
-	t.Logf("of %d batches %d were found stale", optimistic, met)
+	t.Logf("of %d batches %d were found stale", batches, stale)
+}
+
+// An identifier that was not there when a batch was read, and is when it is written, is not taken for
+// an older one of the batch's own, though the batch has changed its owner since it made it.
+func TestIdentifierMadeInBetween(t *testing.T) {
+	p, proxy := newRacing(t)
+	p.apply(0, p.page("", "ann@example.com"), p.page("", "bob@example.com"))
+	p.apply(1, p.page("other", ""))
+	mine := []apply.Event{p.page("pad", "ann@example.com"), p.page("pad", "bob@example.com")}
+	if between, retries := p.race(proxy, mine, []apply.Event{p.page("pad", "")}); !between || retries != 1 {
+		t.Errorf("in between: %v; %d retries", between, retries)
+	}
 }
 
 // A message that was counted elsewhere does not count again, whatever this process remembers.
