@@ -6,24 +6,29 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Sum is a counter's or gauge's value, added up over all its label sets; 0 where it is not there yet.
 func Sum(tb testing.TB, from prometheus.Gatherer, name string) (sum float64) {
+	tb.Helper()
+	each(tb, from, name, func(m *dto.Metric) { sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() })
+	return sum
+}
+
+func each(tb testing.TB, from prometheus.Gatherer, name string, take func(*dto.Metric)) {
 	tb.Helper()
 	families, err := from.Gather()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				take(m)
+			}
 		}
 	}
-	return sum
 }
 
 // Buckets is a histogram: how many observations were at most so much.
@@ -36,22 +41,13 @@ type Buckets struct {
 // Histogram is one with all its labels' observations together.
 func Histogram(tb testing.TB, from prometheus.Gatherer, name string) (all Buckets) {
 	tb.Helper()
-	families, err := from.Gather()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
+	each(tb, from, name, func(m *dto.Metric) {
+		one := Buckets{total: m.GetHistogram().GetSampleCount()}
+		for _, b := range m.GetHistogram().GetBucket() {
+			one.bounds, one.counts = append(one.bounds, b.GetUpperBound()), append(one.counts, b.GetCumulativeCount())
 		}
-		for _, m := range f.GetMetric() {
-			one := Buckets{total: m.GetHistogram().GetSampleCount()}
-			for _, b := range m.GetHistogram().GetBucket() {
-				one.bounds, one.counts = append(one.bounds, b.GetUpperBound()), append(one.counts, b.GetCumulativeCount())
-			}
-			all = all.Add(one)
-		}
-	}
+		all = all.Add(one)
+	})
 	return all
 }
 
