@@ -77,14 +77,20 @@ func (c *Consumer) commit(ctx context.Context, workers []*worker) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	failed := false
-	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
-		failed = err != nil
+	taken := map[place]bool{}
+	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
+		if err != nil {
+			return
+		}
+		for _, t := range r.Topics { // each partition has an answer of its own
+			for _, p := range t.Partitions {
+				taken[place{t.Topic, p.Partition}] = p.ErrorCode == 0
+			}
+		}
 	})
-	if failed {
-		return
-	}
 	for _, w := range moved {
-		w.reported.Store(offsets[w.topic][w.partition].Offset)
+		if taken[w.place] { // else it is tried again
+			w.reported.Store(offsets[w.topic][w.partition].Offset)
+		}
 	}
 }
