@@ -42,6 +42,13 @@ test: setup build ## Run all tests with the race detector
 	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
 	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 14m $(TESTFLAGS) ./...
 
+SEED ?= $(shell date +%s)
+CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
+
+.PHONY: chaos
+chaos: setup ## Run the long fault campaign: 200 000 events, at least 10 000 faults (SEED=n repeats one)
+	go test -count=1 -timeout 60m -v -run '^TestChaos$$' ./processor/chaos -args $(CHAOS) -chaos.seed=$(SEED)
+
 .PHONY: lint
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...
