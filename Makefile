@@ -61,6 +61,13 @@ test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 	$(ON_KAFKA) $(KAFKA_TESTS)
 	$(ON_KAFKA) -run '^(TestRoles|TestUnmergeIsProducedLater)$$' ./processor/store ./cmd/keystone
 
+SEED ?= $(shell date +%s)
+CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
+
+.PHONY: chaos
+chaos: setup ## Run the long fault campaign: 200 000 events, at least 10 000 faults (SEED=n repeats one)
+	go test -count=1 -timeout 60m -v -run '^TestChaos$$' ./processor/chaos -args $(CHAOS) -chaos.seed=$(SEED)
+
 .PHONY: lint
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...

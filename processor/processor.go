@@ -29,10 +29,11 @@ import (
 
 // Config is the role's. Brokers and Instance of Consume are taken from here.
 type Config struct {
-	DSN      string   // of the state store
-	Brokers  []string // of the log
-	Instance string   // names this process to people who look
-	MaxConns int      // to the state store
+	DSN      string     // of the state store
+	Brokers  []string   // of the log
+	Instance string     // names this process to people who look
+	MaxConns int        // to the state store
+	Hooks    []kgo.Hook // of the clients of the log: tracing, and tests that must know where they are
 
 	Consume consume.Config
 	Store   store.Config
@@ -110,6 +111,7 @@ func (p *Processor) Start(ctx context.Context) error {
 	if p.producer, err = kgo.NewClient(
 		kgo.SeedBrokers(p.cfg.Brokers...), kgo.ClientID("keystone-outbox"), // idempotent, all acknowledgements: the defaults
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.WithHooks(p.cfg.Hooks...),
 	); err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}
@@ -118,7 +120,7 @@ func (p *Processor) Start(ctx context.Context) error {
 		return err
 	}
 	consumer, err := consume.New(p.cfg.Consume, consume.Parts{Store: states, Outbox: publisher,
-		Tenants: control.New(pool), Log: p.log, Metrics: p.read})
+		Tenants: control.New(pool), Log: p.log, Metrics: p.read, Hooks: p.cfg.Hooks})
 	if err != nil {
 		return err
 	}

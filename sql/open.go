@@ -39,8 +39,13 @@ func IsCockroach(c *pgx.Conn) bool { return c.PgConn().ParameterStatus("crdb_ver
 // postgresSession makes PostgreSQL look up what is asked for, key by key. Its planner would rather read
 // a small table, or all of an index, at once; under SERIALIZABLE that locks all of it, and every two
 // workers conflict. A generic plan does not know how many keys there are.
+//
+// A process that is stopped in mid-transaction (a paused machine) would hold its partitions' rows for
+// as long as its connection lives, and nobody could take them over. CockroachDB ends such a transaction
+// by itself.
 const postgresSession = `SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-SET enable_mergejoin = off; SET plan_cache_mode = force_custom_plan; SET jit = off`
+SET enable_mergejoin = off; SET plan_cache_mode = force_custom_plan; SET jit = off;
+SET idle_in_transaction_session_timeout = '60s'`
 
 // prepareSession makes a new connection behave the same on both servers.
 func prepareSession(ctx context.Context, c *pgx.Conn) error {

@@ -77,7 +77,7 @@ func TestBatchForms(t *testing.T) {
 	r.conserved()
 }
 
-func TestBatchVerdicts(t *testing.T) {
+func TestCase_62_bad_events_in_a_batch(t *testing.T) {
 	r := newRig(t, options{})
 	items := []string{
 		ev("good-0"),

@@ -326,7 +326,7 @@ func TestDialectBatchPartlyLost(t *testing.T) {
 	r.conserved()
 }
 
-func TestRefusedByTheLog(t *testing.T) {
+func TestCase_63_larger_than_the_log_takes(t *testing.T) {
 	r := newRig(t, options{})
 	r.s.deps.Live = &scripted{outcome: func(_ int, records []*kgo.Record) produce.Outcome { return produce.Outcome{Refused: records} }}
 	if a := r.post("/ingest", trackerKey, jsonType, page); a.status != 413 {

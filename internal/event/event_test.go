@@ -141,6 +141,27 @@ func TestIdentifiers(t *testing.T) {
 	}
 }
 
+func TestCase_04_nobody_values(t *testing.T) {
+	for _, nobody := range []string{`""`, `" "`, `"null"`, `"undefined"`, `"None"`, `"nil"`, `"NaN"`, `"anonymous"`, `"guest"`, `"unknown"`, `"true"`, `"false"`,
+		`"0"`, `"-1"`, `0`, `-1`, `"[object Object]"`, `"00000000-0000-0000-0000-000000000000"`, `"\"null\""`, `"'Guest'"`} {
+		got, dropped := names(decode(t, `{"event_type":"page","anonymous_id":"a","identity":`+nobody+`}`), DefaultSettings())
+		if strings.Join(got, " ") != "anonymous=a" || dropped != 1 {
+			t.Errorf("%s beside a device: got %q and %d dropped", nobody, got, dropped)
+		}
+		if got, _ := names(decode(t, `{"event_type":"page","identity":`+nobody+`}`), DefaultSettings()); len(got) > 0 {
+			t.Errorf("%s alone: got %q", nobody, got)
+		}
+	}
+}
+
+func TestCase_05_numbers_keep_every_digit(t *testing.T) {
+	for number, want := range map[string]string{`12345678901234567890`: "12345678901234567890", `9007199254740993`: "9007199254740993", `7`: "7"} {
+		if got, _ := names(decode(t, `{"event_type":"page","identity":`+number+`}`), DefaultSettings()); strings.Join(got, " ") != "crm_id="+want {
+			t.Errorf("%s: got %q", number, got)
+		}
+	}
+}
+
 func TestNodeIDIsRFC9562Version5(t *testing.T) {
 	want := uuid.NewSHA1(tenant, []byte("email\x1fann@example.com"))
 	if got := NodeID(tenant, "email", "ann@example.com"); got != want {
@@ -148,7 +169,7 @@ func TestNodeIDIsRFC9562Version5(t *testing.T) {
 	}
 }
 
-func TestTime(t *testing.T) {
+func TestCase_64_timestamps(t *testing.T) {
 	received := time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC)
 	ms := received.Truncate(time.Millisecond)
 	for _, c := range []struct {

@@ -18,9 +18,7 @@ import (
 // is down; the errors are store.ErrFenced, errStopped, and those that only a person can do something
 // about.
 func (w *worker) process(records []*kgo.Record) error {
-	for len(records) > 0 && records[0].Offset < w.next.Load() {
-		records = records[1:] // delivered again
-	}
+	records = notBefore(records, w.next.Load())
 	if len(records) == 0 {
 		return nil
 	}
@@ -35,6 +33,19 @@ func (w *worker) process(records []*kgo.Record) error {
 	}
 	w.decoder.events(items, settings)
 	return w.apply(items, settings)
+}
+
+// notBefore drops what is delivered again: records before next, and those that go back behind others. A
+// client whose fetch is set back does that in the middle of a batch, which would take the offset row back.
+func notBefore(records []*kgo.Record, next int64) []*kgo.Record {
+	kept := make([]*kgo.Record, 0, len(records))
+	for _, r := range records {
+		if r.Offset >= next {
+			kept = append(kept, r)
+			next = r.Offset + 1
+		}
+	}
+	return kept
 }
 
 // settings insists.

@@ -28,6 +28,7 @@ type Config struct {
 	BackfillWait   time.Duration // how long live traffic may hold a batch of the backfill up
 	RevokeTimeout  time.Duration // to finish a batch when a partition is taken away
 	CommitEvery    time.Duration // group offsets, for tools
+	SessionTimeout time.Duration // without a sign of life, before others take this process's partitions over
 	TenantTTL      time.Duration // how old a tenant's settings may be
 
 	Limits event.Limits // of an event: at least the edge's
@@ -45,11 +46,12 @@ func DefaultConfig() Config {
 		RetryMax:       5 * time.Second,
 		PoisonAttempts: 3,
 		MaxPoisoned:    100,
-		FenceWait:      time.Minute, // more than the group's session timeout
+		FenceWait:      time.Minute, // more than SessionTimeout
 		LogBehind:      30 * time.Second,
 		BackfillWait:   2 * time.Second,
 		RevokeTimeout:  10 * time.Second,
 		CommitEvery:    time.Second,
+		SessionTimeout: 15 * time.Second,
 		TenantTTL:      10 * time.Second,
 		Limits:         event.DefaultLimits(),
 	}
@@ -83,7 +85,8 @@ func (c Config) Validate() error {
 		value time.Duration
 	}{
 		{"retry_min", c.RetryMin}, {"fence_wait", c.FenceWait}, {"log_behind", c.LogBehind}, {"backfill_wait", c.BackfillWait},
-		{"revoke_timeout", c.RevokeTimeout}, {"commit_every", c.CommitEvery}, {"tenant_ttl", c.TenantTTL},
+		{"revoke_timeout", c.RevokeTimeout}, {"commit_every", c.CommitEvery}, {"session_timeout", c.SessionTimeout},
+		{"tenant_ttl", c.TenantTTL},
 	} {
 		if x.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s must be positive", x.name))

@@ -39,6 +39,7 @@ type Parts struct {
 	Tenants Tenants
 	Log     *slog.Logger
 	Metrics *Metrics
+	Hooks   []kgo.Hook // see what the group's client does
 }
 
 // Consumer is the processor's reader of the log.
@@ -50,6 +51,7 @@ type Consumer struct {
 	log     *slog.Logger
 	rarely  *rarely
 	metrics *Metrics
+	hooks   []kgo.Hook
 	live    priority
 	client  *kgo.Client
 	started chan struct{} // closed once client is set: the group may call back before
@@ -71,7 +73,7 @@ func New(cfg Config, p Parts) (*Consumer, error) {
 	}
 	return &Consumer{
 		cfg: cfg, store: p.Store, outbox: p.Outbox, tenants: newTenants(p.Tenants, cfg.TenantTTL), log: p.Log,
-		rarely: newRarely(p.Log), metrics: p.Metrics, workers: map[place]*worker{}, started: make(chan struct{}), failed: make(chan struct{}),
+		rarely: newRarely(p.Log), metrics: p.Metrics, hooks: p.Hooks, workers: map[place]*worker{}, started: make(chan struct{}), failed: make(chan struct{}),
 	}, nil
 }
 
@@ -83,8 +85,8 @@ const (
 
 	// A fetch that waits for an empty topic holds back the partitions that were paused meanwhile.
 	fetchWait = 250 * time.Millisecond
-	// sessionTimeout is after how long without a sign of life a process loses its partitions to others.
-	sessionTimeout = 15 * time.Second
+	// Of the session timeout, so that one late sign of life does not cost a process its partitions.
+	heartbeatsPerSession = 5
 )
 
 // Start joins the group. The topics must exist.
@@ -100,7 +102,11 @@ func (c *Consumer) Start(context.Context) error {
 		kgo.OnPartitionsRevoked(c.revoked),
 		kgo.OnPartitionsLost(c.lost),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.SessionTimeout(sessionTimeout),
+		kgo.SessionTimeout(c.cfg.SessionTimeout),
+		// A member that is late costs the others no more than it takes to finish a batch and say so.
+		kgo.RebalanceTimeout(c.cfg.RevokeTimeout+commitTimeout+c.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(c.cfg.SessionTimeout/heartbeatsPerSession),
+		kgo.WithHooks(c.hooks...),
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),

@@ -15,7 +15,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/store"
@@ -92,6 +95,25 @@ func TestEventsBecomeState(t *testing.T) {
 		offsets, err := kadm.NewClient(r.client).FetchOffsets(t.Context(), DefaultConfig().Group)
 		o, ok := offsets.Lookup(event.TopicEvents, 0)
 		return err == nil && ok && o.At == 23
+	})
+}
+
+// A group commit that is refused, partition by partition, is made again, though nothing has moved.
+func TestGroupCommitRefused(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	r := newRigOn(t, cluster.ListenAddrs(), 1)
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RebalanceInProgress})
+	r.send(r.record(event.TopicEvents, 0, r.page(1, "a")))
+	r.start(nil, nil)
+	r.at(event.TopicEvents, 0, 1)
+	eventually(t, "the group's offset", func() bool {
+		offsets, err := kadm.NewClient(r.client).FetchOffsets(t.Context(), DefaultConfig().Group)
+		o, ok := offsets.Lookup(event.TopicEvents, 0)
+		return err == nil && ok && o.At == 1
 	})
 }
 
@@ -207,8 +229,8 @@ func (s *refusing) Apply(ctx context.Context, b *store.Batch) (store.Outcome, er
 	return s.Store.Apply(ctx, b)
 }
 
-// A poison record in the middle of a batch ends alone in the dead-letter queue (case 61).
-func TestPoisonIsIsolated(t *testing.T) {
+// A poison record in the middle of a batch ends alone in the dead-letter queue.
+func TestCase_61_poison_in_mid_batch(t *testing.T) {
 	r := newRig(t, 1)
 	var records []*kgo.Record
 	for i := range 100 {
@@ -251,7 +273,7 @@ func TestMassPoisonIsFatal(t *testing.T) {
 }
 
 // A processor died between its commit and producing; the next one produces what it left, and goes on.
-func TestCrashBetweenCommitAndProduce(t *testing.T) {
+func TestCase_17_crash_between_commit_and_produce(t *testing.T) {
 	r := newRig(t, 1)
 	r.send(r.record(event.TopicEvents, 0, r.page(1, "a")), r.record(event.TopicEvents, 0, r.page(2, "b")))
 	r.crash(1)
@@ -268,27 +290,32 @@ func TestCrashBetweenCommitAndProduce(t *testing.T) {
 	}
 }
 
-// crash applies the first n records of partition 0 as a process does that dies before it produces.
+// crash applies the next n records of partition 0 as a process does that dies before it produces.
 func (r *rig) crash(n int) {
 	r.t.Helper()
+	if err := r.applyNext(n); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) applyNext(n int) error {
 	claim, next, err := r.states.Claim(r.t.Context(), event.TopicEvents, 0, "victim")
 	if err != nil {
-		r.t.Fatal(err)
+		return err
 	}
 	settings, err := r.plane.Settings(r.t.Context(), []uuid.UUID{r.tenant})
 	if err != nil {
-		r.t.Fatal(err)
+		return err
 	}
 	d := decoder{Decoder: Decoder{Limits: event.DefaultLimits()}, metrics: NewMetrics(prometheus.NewRegistry())}
-	items, _ := d.meta(r.read(event.TopicEvents)[:n])
+	items, _ := d.meta(r.read(event.TopicEvents)[next : next+int64(n)])
 	d.events(items, settings)
 	b := &store.Batch{Claim: claim, Offset: next, NextOffset: next + int64(n), Settings: settings}
 	for _, it := range items {
 		b.Events = append(b.Events, *it.event)
 	}
-	if _, err := r.states.Apply(r.t.Context(), b); err != nil {
-		r.t.Fatal(err)
-	}
+	_, err = r.states.Apply(r.t.Context(), b)
+	return err
 }
 
 // The state store goes away under load, twice, and comes back: everything counts once.
@@ -334,6 +361,65 @@ func TestFencedAndBack(t *testing.T) {
 	r.at(event.TopicEvents, 0, 2)
 	if x.metric("keystone_processor_fenced_batches_total") != 1 || r.counted() != 2 {
 		t.Errorf("%v batches fenced, %d events counted", x.metric("keystone_processor_fenced_batches_total"), r.counted())
+	}
+}
+
+// reclaimed is a store in which something happens before a partition is claimed again.
+type reclaimed struct {
+	Store
+	claims atomic.Int64
+	before func() error
+}
+
+func (s *reclaimed) Claim(ctx context.Context, topic string, partition int32, owner string) (store.Claim, int64, error) {
+	if topic == event.TopicEvents && s.claims.Add(1) == 2 {
+		if err := s.before(); err != nil {
+			return store.Claim{}, 0, err
+		}
+	}
+	return s.Store.Claim(ctx, topic, partition, owner)
+}
+
+// Another owner has a partition for a while, commits a batch and dies before it produces. Whoever
+// claims the partition back produces that batch before its own.
+func TestFencedAndBackWithTheOthersOutbox(t *testing.T) {
+	r := newRig(t, 1)
+	states := &reclaimed{Store: r.states, before: func() error { return r.applyNext(1) }}
+	r.start(states, nil)
+	r.send(r.record(event.TopicEvents, 0, r.page(1, "a")))
+	r.at(event.TopicEvents, 0, 1)
+	if _, _, err := r.states.Claim(t.Context(), event.TopicEvents, 0, "somebody"); err != nil {
+		t.Fatal(err)
+	}
+	r.send(r.record(event.TopicEvents, 0, r.page(2, "b")))
+	eventually(t, "the other's batch", func() bool { return r.counted() == 2 })
+	r.send(r.record(event.TopicEvents, 0, r.page(3, "c")))
+	r.at(event.TopicEvents, 0, 3)
+	if got := latest(t, r.read(event.TopicChanges)); len(got) != 3 {
+		t.Errorf("the changes tell of %d profiles, not 3", len(got))
+	}
+}
+
+// A fetch that was set back (the client thinks the log was cut) delivers records again, in the middle
+// of a batch: the offset row does not go back with them.
+func TestRecordsDeliveredAgainInMidBatch(t *testing.T) {
+	r := newRig(t, 1)
+	x := r.start(nil, nil)
+	for i := range 10 {
+		r.send(r.record(event.TopicEvents, 0, r.page(i, "a")))
+	}
+	r.at(event.TopicEvents, 0, 10)
+	old := r.read(event.TopicEvents)
+	var next []*kgo.Record
+	for i := range 2 {
+		n := r.record(event.TopicEvents, 0, r.page(10+i, "a"))
+		n.Offset = int64(10 + i)
+		next = append(next, n)
+	}
+	x.worker(place{event.TopicEvents, 0}).put([]*kgo.Record{next[0], old[2], old[3], next[1], old[4]}, 12)
+	r.at(event.TopicEvents, 0, 12)
+	if n := r.counted(); n != 12 {
+		t.Errorf("%d events counted", n)
 	}
 }
 

@@ -43,8 +43,14 @@ type rig struct {
 
 func newRig(t *testing.T, partitions int) *rig {
 	t.Helper()
-	r := &rig{t: t, dsn: enginetest.Store(t), clock: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
-	r.brokers = enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: partitions}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 1},
+	return newRigOn(t, enginetest.Broker(t), partitions)
+}
+
+// newRigOn is a rig on a broker without topics.
+func newRigOn(t *testing.T, brokers []string, partitions int) *rig {
+	t.Helper()
+	r := &rig{t: t, brokers: brokers, dsn: enginetest.Store(t), clock: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
+	enginetest.CreateTopics(t, brokers, enginetest.Topic{Name: event.TopicEvents, Partitions: partitions}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 1},
 		enginetest.Topic{Name: event.TopicChanges, Partitions: 2}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
 	if err := sql.Migrate(t.Context(), r.dsn, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)

@@ -158,6 +158,11 @@ func (w *worker) reclaim() error {
 	}
 	w.claim = claim
 	w.next.Store(next)
+	// What the other owner has committed and not produced comes before anything of ours: deleting our next
+	// batch from the outbox deletes what is before it, and readers take nothing that comes later.
+	if err := w.out.Put(w.ctx, outbox.Left{Offset: next}); err != nil {
+		return errStopped
+	}
 	return nil
 }
 

@@ -146,8 +146,8 @@ func TestCutAnywhere(t *testing.T) {
 	})
 }
 
-// A commit that nobody acknowledged counts once, whether it happened or not (case 58).
-func TestAmbiguousCommit(t *testing.T) {
+// A commit that nobody acknowledged counts once, whether it happened or not.
+func TestCase_58_commit_acknowledged_by_nobody(t *testing.T) {
 	for name, x := range map[string]struct {
 		fault    faultproxy.Fault
 		happened bool
@@ -181,6 +181,30 @@ func TestAmbiguousCommit(t *testing.T) {
 	}
 }
 
+// A batch that is delivered again, cut otherwise, in one batch and in several, changes nothing.
+func TestCase_57_delivered_again_with_other_cuts(t *testing.T) {
+	f := newFaulty(t)
+	b := f.next(t, 20)
+	apply := func(from, to, counts int) {
+		t.Helper()
+		again := f.lane.batch(b.Events[from:to])
+		out, err := f.Apply(t.Context(), again)
+		if err != nil || out.Applied != counts {
+			t.Fatalf("events %d to %d: %+v, %v", from, to, out, err)
+		}
+		f.lane.next = again.NextOffset
+	}
+	apply(0, 13, 13)
+	apply(5, 20, 7)
+	apply(0, 20, 0)
+	for i := range b.Events {
+		apply(i, i+1, 0)
+	}
+	if diff := wantedDiff(f.memory, dumpSQL(t, f.direct)); diff != "" {
+		t.Errorf("memory (-) and the state store (+) differ:\n%s", diff)
+	}
+}
+
 // The store cannot be asked what became of a commit; when it can be, the batch turns out to be there.
 func TestCommitFoundLater(t *testing.T) {
 	f := newFaulty(t, func(c *Config) { c.Recheck = 50 * time.Millisecond })
@@ -205,8 +229,8 @@ func TestCommitFoundLater(t *testing.T) {
 	f.done(t)
 }
 
-// A zombie's batch is dropped whole (case 59).
-func TestZombie(t *testing.T) {
+// A zombie's batch is dropped whole.
+func TestCase_59_zombie(t *testing.T) {
 	f := newFaulty(t)
 	b := f.next(t, 20)
 	zombie := *b
@@ -263,8 +287,8 @@ func TestClaimDuringABatch(t *testing.T) {
 	}
 }
 
-// The store is away for a while (case 60): nothing partial, and the same batch goes through later.
-func TestStoreDown(t *testing.T) {
+// The store is away for a while: nothing partial, and the same batch goes through later.
+func TestCase_60_store_down(t *testing.T) {
 	f := newFaulty(t)
 	b := f.next(t, 20)
 	f.proxy.Down()
@@ -281,7 +305,8 @@ func TestStoreDown(t *testing.T) {
 	f.done(t)
 }
 
-// Everything goes wrong all the time, and every event counts once.
+// Everything goes wrong all the time, and every event counts once. (processor/chaos is the campaign
+// against the whole role.)
 func TestChaos(t *testing.T) {
 	f := newFaulty(t)
 	var mu sync.Mutex

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -27,23 +28,28 @@ const (
 	RefuseAfter        // done; an error is the answer all the same
 	CutBefore          // not done; the connection is cut
 	CutAfter           // done; the connection is cut before the answer
+	Delay              // done; the answer comes late
 )
 
-// Fault is an action and, where the answer is an error, its SQLSTATE.
+// Fault is an action and, where the answer is an error, its SQLSTATE; where it is late, by how much.
 type Fault struct {
 	Action Action
 	Code   string
+	Late   time.Duration
 }
 
 // Retry is a serialization failure.
-func Retry() Fault { return Fault{Refuse, "40001"} }
+func Retry() Fault { return Fault{Action: Refuse, Code: "40001"} }
+
+// Slow is an answer that comes late.
+func Slow(by time.Duration) Fault { return Fault{Action: Delay, Late: by} }
 
 // Ambiguous is what CockroachDB says when it cannot tell whether a COMMIT happened.
 func Ambiguous(happened bool) Fault {
 	if happened {
-		return Fault{RefuseAfter, "40003"}
+		return Fault{Action: RefuseAfter, Code: "40003"}
 	}
-	return Fault{Refuse, "40003"}
+	return Fault{Action: Refuse, Code: "40003"}
 }
 
 // Decide is asked for every statement, in lower case and with single spaces. It is called from many
@@ -58,6 +64,7 @@ type Proxy struct {
 	faults  atomic.Int64
 	trips   atomic.Int64
 	down    atomic.Bool
+	closing chan struct{}
 	ln      net.Listener
 	wg      sync.WaitGroup
 
@@ -75,7 +82,7 @@ func Start(dsn string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	p := &Proxy{backend: u.Host, dsn: u, ln: ln, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{backend: u.Host, dsn: u, ln: ln, closing: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	p.dsn.Host = ln.Addr().String()
 	p.Set(func(string) Fault { return Fault{} })
 	p.wg.Go(p.accept)
@@ -110,6 +117,7 @@ func (p *Proxy) Up() { p.down.Store(false) }
 // Close cuts all connections and waits for the proxy's goroutines.
 func (p *Proxy) Close() {
 	p.Down()
+	close(p.closing)
 	_ = p.ln.Close()
 	p.wg.Wait()
 }

@@ -2,6 +2,7 @@ package faultproxy
 
 import (
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -173,6 +174,9 @@ func (s *session) answer(f Fault) error {
 	if err := s.server.Flush(); err != nil {
 		return err
 	}
+	if f.Action == Delay && !s.proxy.wait(f.Late) {
+		return errCut
+	}
 	for {
 		m, err := s.server.Receive()
 		if err != nil {
@@ -192,9 +196,21 @@ func (s *session) answer(f Fault) error {
 		case *pgproto3.ErrorResponse, *pgproto3.ParameterStatus, *pgproto3.NoticeResponse:
 			s.client.Send(m)
 		default:
-			if f.Action == Pass {
+			if f.Action == Pass || f.Action == Delay {
 				s.client.Send(m)
 			}
 		}
+	}
+}
+
+// wait is how late an answer is. It answers false when the proxy ends before.
+func (p *Proxy) wait(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.closing:
+		return false
 	}
 }
