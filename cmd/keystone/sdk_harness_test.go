@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,11 +52,18 @@ func fileError(path string) error {
 // drive runs a driver and answers what it prints.
 func drive(t *testing.T, script string, args ...string) ([]byte, error) {
 	t.Helper()
+	return driveWith(t, "", script, args...)
+}
+
+// driveWith gives it something to read.
+func driveWith(t *testing.T, input, script string, args ...string) ([]byte, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), sdkTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", append([]string{script}, args...)...)
 	cmd.Dir = sdksDir(t)
 	cmd.WaitDelay = time.Second // a browser may hold the pipe
+	cmd.Stdin = strings.NewReader(input)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -140,7 +140,7 @@ func testRetries(t *testing.T, d *dev) {
 		slow := d.createKey(t, "--scope", "integration", "--rate", "10", "--burst", "1")
 		runs = append(runs, retryRun{"limit", sdk, slow, nil, 429})
 	}
-	t.Run("drive", func(t *testing.T) {
+	driven := t.Run("drive", func(t *testing.T) {
 		for _, r := range runs {
 			t.Run(r.name(), func(t *testing.T) {
 				t.Parallel()
@@ -156,6 +156,9 @@ func testRetries(t *testing.T, d *dev) {
 			})
 		}
 	})
+	if !driven {
+		return
+	}
 	d.settle(t)
 	for _, r := range runs {
 		if got, exp := d.ticks(t, "device-"+r.sdk+r.fails), fmt.Sprintf("%d\t%d", events, events); got != exp {
