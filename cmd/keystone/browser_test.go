@@ -64,9 +64,11 @@ var browserRuns = []browserRun{
 	// Jitsu's repeats nothing, and what is sent by a page that is gone cannot be repeated.
 	{sdk: "segment-next", fails: "-503", fault: func(n int) fault { return refuse(n < 2, 503) }, asks: "x-retry-count"},
 	{sdk: "segment-next", fails: "-lost", fault: func(n int) fault { return fault{lost: n == 0 || n == 3} }},
+	{sdk: "segment-next", fails: "-left", fault: func(int) fault { return fault{held: true} }},
 	{sdk: "segment-next", fails: "-limit", limited: true, asks: "x-retry-count"},
 	{sdk: "rudder-js", fails: "-503", fault: func(n int) fault { return refuse(n < 2, 503) }, asks: "rsa-retry-attempt"},
 	{sdk: "rudder-js", fails: "-lost", fault: func(n int) fault { return fault{lost: n == 0 || n == 3} }},
+	{sdk: "rudder-js", fails: "-left", fault: func(int) fault { return fault{held: true} }, asks: "rsa-recovered"},
 	{sdk: "rudder-js", fails: "-limit", limited: true, asks: "rsa-retry-attempt"},
 }
 
@@ -125,6 +127,7 @@ func (r browserRun) drive(t *testing.T, d *dev, shop site) string {
 	}
 	browse(t, "journey", map[string]any{
 		"shop": shop.url + "/shop.html", "bye": shop.url + "/bye.html", "sdk": r.sdk, "run": r.name(), "host": host, "key": key,
+		"leave": r.fails == "-left",
 		"hurry": strings.HasSuffix(r.sdk, "-batching") || strings.HasSuffix(r.sdk, "-beacon"),
 	}, &seen)
 	if seen.Device == "" || seen.Cookies > 0 || r.fails == "" && len(seen.Problems) > 0 {
@@ -177,7 +180,7 @@ func wantPreflights(t *testing.T, f *front, shop site, header string) {
 // page can tell.
 func (d *dev) await(t *testing.T, n int, where string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		got := d.sql(t, "SELECT count() FROM events WHERE "+where)[0]
 		if got == fmt.Sprint(n) {
 			return

@@ -1,13 +1,17 @@
 // What browser.mjs can do. A scenario gets a browser and its input, and answers what it saw.
 
-// journey drives a visitor through an SDK over three pages. Every page is left as soon as its calls
-// are made: what is under way then is the SDK's to bring home.
-export async function journey(context, { shop, bye, sdk, run, host, key, hurry }) {
+// journey drives a visitor through an SDK over some pages. A page is left when its events are
+// answered; with "hurry" as soon as its calls are made; with "leave" the first one as soon as its
+// requests are under way, never to see an answer: the SDK has to bring them home from the next.
+export async function journey(context, { shop, bye, sdk, run, host, key, hurry, leave }) {
   const page = await context.newPage();
   const problems = [];
   page.on("console", (m) => ["error", "warning"].includes(m.type()) && problems.push(m.text()));
   page.on("pageerror", (err) => problems.push(String(err)));
-  let answered = 0;
+  let [requested, answered] = [0, 0];
+  page.on("request", (r) => {
+    if (r.method() === "POST") requested++;
+  });
   page.on("response", (r) => {
     if (r.request().method() === "POST" && r.ok()) answered++;
   });
@@ -17,6 +21,10 @@ export async function journey(context, { shop, bye, sdk, run, host, key, hurry }
     await page.goto(url);
     const out = await page.evaluate(calls, arg);
     sent += n;
+    if (leave && sent === n) {
+      while (requested < sent) await page.waitForEvent("request");
+      return out;
+    }
     while (!hurry && answered < sent) await page.waitForEvent("response");
     return out;
   };
