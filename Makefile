@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 ENGINES  := deploy/engines/node_modules/.package-lock.json
 KAFKA    := deploy/engines/kafka/jars/.pom.xml
+SDKS     := cmd/keystone/testdata/sdks/node_modules/.package-lock.json
 GO_TOOL  := go tool -modfile=.ci/tools.mod
 DATA_DIR ?= .keystone
 LISTEN   ?= 127.0.0.1:8080
@@ -44,8 +45,22 @@ run: setup build ## Start the whole pipeline on embedded engines
 demo: build ## Replay a shop's traffic through a running `make run` and show what came out
 	./bin/keystone demo --data-dir "$(DATA_DIR)"
 
+$(SDKS): cmd/keystone/testdata/sdks/package-lock.json
+	@echo "installing the SDKs that the tests drive, about 65 MB, once ..."
+	npm ci --prefix cmd/keystone/testdata/sdks --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A browser is the system's matter: root (CI) installs Debian's, anybody else is told.
+.PHONY: sdks
+sdks: $(SDKS) ## Install the SDKs that the tests drive (pinned, through npm), and Chromium where root may
+	@command -v chromium >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq -o DPkg::Lock::Timeout=300 update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends chromium; \
+	else echo "no chromium in the path: the browser tests will be skipped (Debian: apt-get install chromium)"; fi
+
 .PHONY: test
-test: setup build ## Run all tests with the race detector
+test: setup sdks build ## Run all tests with the race detector
 	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
 	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 14m $(TESTFLAGS) ./...
 

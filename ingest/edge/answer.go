@@ -91,7 +91,9 @@ func (r *request) refuse(ctx *fasthttp.RequestCtx, f *failure) {
 	if f.close || status == fasthttp.StatusRequestTimeout {
 		ctx.SetConnectionClose()
 	}
-	if f.Code != codeOrigin {
+	if f.Code == codeOrigin {
+		ctx.Response.Header.SetCanonical(headerVary, headerOrigin) // another origin may be answered otherwise
+	} else {
 		r.allowOrigin(ctx)
 	}
 	r.answer(ctx, status)

@@ -251,6 +251,25 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// An SDK that gets no settings never starts, and a page's events are lost without a try: a visit
+// must not fail because of the events before it, nor take from the events after it.
+func TestSettingsAreNotRateLimited(t *testing.T) {
+	r := newRig(t, options{})
+	for range 3 {
+		for _, path := range []string{"/v1/projects/" + slowKey + "/settings", "/sourceConfig/?writeKey=" + slowKey} {
+			if a := r.do("GET", path, nil); a.status != 200 {
+				t.Errorf("%s: %d %s", path, a.status, a.body)
+			}
+		}
+	}
+	if a := r.post("/ingest", slowKey, jsonType, page); a.status != 200 {
+		t.Errorf("the event after it: %d %s", a.status, a.body)
+	}
+	if a := r.do("GET", "/v1/projects/"+slowKey+"/settings", nil); a.status != 200 {
+		t.Errorf("the visit after it: %d %s", a.status, a.body)
+	}
+}
+
 func TestPublicURL(t *testing.T) {
 	r := newRig(t, options{edge: func(c *Config) { c.PublicURL = "https://cdp.example/in" }})
 	a := r.do("GET", "/v1/projects/"+trackerKey+"/settings", nil)

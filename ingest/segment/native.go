@@ -71,13 +71,26 @@ func (m *Message) body(w *writer, typ Type) {
 		w.member("event_name", w.use(id(first(m.name, m.event))))
 		w.screen(w.use(object(m.properties)))
 	case Identify:
-		w.member("payload", w.use(object(m.traits)))
+		w.member("payload", m.identifyTraits(w))
 	case Group:
 		w.member("payload", w.use(object(m.traits)))
 		w.member("group_id", w.use(id(m.groupID)))
 	case Alias:
 		w.member("previous_id", w.use(id(m.previousID)))
 	}
+}
+
+// identifyTraits are what an identify says of its user. RudderStack's browser SDK has them in the
+// context only, where an email beside a userId would be an attribute and no identifier.
+func (m *Message) identifyTraits(w *writer) []byte {
+	own := w.use(object(m.traits))
+	if own != nil && !isEmpty(own) {
+		return own
+	}
+	if context := object(m.context); context != nil {
+		return first(object(event.Member(context, "traits")), own)
+	}
+	return own
 }
 
 // contexts writes the message's context and, of the batch's, what it lacks.
