@@ -41,6 +41,8 @@ type metrics struct {
 	doubtful     prometheus.Counter
 	panics       prometheus.Counter
 	refusedConns prometheus.Counter
+	certReloads  prometheus.Counter
+	certFailures prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -59,6 +61,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		doubtful:     one("doubtful_events_total", "Events refused with 503 that may nevertheless arrive: the log did not answer and the disk failed."),
 		panics:       one("panics_total", "Requests that met a bug."),
 		refusedConns: one("refused_connections_total", "Connections beyond the limit."),
+		certReloads:  one("certificate_reloads_total", "TLS certificates taken in place of the one before."),
+		certFailures: one("certificate_failures_total", "Looks at the files of the TLS certificate that found none of use."),
 	}
 	for e, name := range endpointNames {
 		for i, status := range statuses {
