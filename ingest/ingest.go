@@ -181,9 +181,13 @@ func (i *Ingest) Ready(context.Context) error {
 	return server.Ready()
 }
 
-// Stop takes no more connections, finishes the requests under way, flushes the lanes and closes the
-// spools. Each part may use half of the time that is left.
+// Stop waits for the load balancers, takes no more connections, finishes the requests under way,
+// flushes the lanes and closes the spools. After the wait each part may use half of the time that is
+// left.
 func (i *Ingest) Stop(ctx context.Context) error {
+	if server := i.server.Load(); server != nil {
+		server.Drain(ctx)
+	}
 	var errs []error
 	for n := len(i.parts) - 1; n >= 0; n-- {
 		errs = append(errs, stop(ctx, i.parts[n]))

@@ -149,6 +149,18 @@ func TestEverythingHasAComment(t *testing.T) {
 	}
 }
 
+// Bots are told by the device class, in rows of any age, by device as by person.
+func TestIsBot(t *testing.T) {
+	m, db := open(t)
+	up(t, m)
+	exec(t, db, `INSERT INTO events (message_id, device_class) VALUES ('a', 'bot'), ('b', 'mobile'), ('c', '')`)
+	for _, table := range []string{"events", "events_resolved"} {
+		if got := ask(t, db, `SELECT message_id FROM `+table+` WHERE is_bot`); got != "a" {
+			t.Errorf("%s: %q", table, got)
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for name, dsn := range map[string]string{
 		"no address":        "postgres//user:secret@",

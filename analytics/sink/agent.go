@@ -38,6 +38,21 @@ func (c agents) parse(text string) agent {
 	return a
 }
 
+// programs are parts of user agents that no person sits behind and the library takes for browsers or
+// knows nothing of. Libraries that apps are built with (okhttp, CFNetwork, Dart) are not among them.
+var programs = [...]string{"lighthouse", "phantomjs", "curl/", "wget/", "python-requests/", "python-urllib/", "aiohttp/",
+	"go-http-client/", "scrapy/", "libwww-perl/", "puppeteer", "playwright"}
+
+func isProgram(text string) bool {
+	text = strings.ToLower(text)
+	for _, part := range programs {
+		if strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
+}
+
 // parseAgent never fails: what the library does not know, and what it may stumble over, is nothing.
 func parseAgent(text string) (a agent) {
 	defer func() {
@@ -48,7 +63,7 @@ func parseAgent(text string) (a agent) {
 	ua := useragent.Parse(text)
 	a = agent{browser: ua.Name, browserVersion: ua.Version, os: ua.OS, osVersion: ua.OSVersion}
 	switch {
-	case ua.Bot:
+	case ua.Bot, isProgram(text):
 		a.class = "bot"
 	case ua.Tablet:
 		a.class = "tablet"

@@ -21,7 +21,7 @@ import (
 
 // How long each role may take to stop gracefully. An orchestrator should wait longer than that.
 const (
-	edgeStopTimeout      = 15 * time.Second
+	edgeStopTimeout      = 15 * time.Second // and the drain delay
 	processorStopTimeout = 15 * time.Second
 	sinkStopTimeout      = 15 * time.Second
 	adminStopTimeout     = 2 * time.Second
@@ -37,6 +37,9 @@ type edgeFlags struct {
 	ReusePort      bool          `help:"SO_REUSEPORT: a new edge may listen before the old one has stopped." env:"KEYSTONE_EDGE_REUSE_PORT"`
 	PublicURL      string        `name:"public-url" help:"Where browsers reach the edge, if not by the host they name." env:"KEYSTONE_EDGE_PUBLIC_URL" placeholder:"URL"`
 	TrustedProxies []string      `help:"Networks whose X-Forwarded-For is believed." env:"KEYSTONE_EDGE_TRUSTED_PROXIES" placeholder:"10.0.0.0/8"`
+	ProxyProtocol  []string      `help:"Networks whose connections begin with a PROXY header, version 1 or 2." env:"KEYSTONE_EDGE_PROXY_PROTOCOL" placeholder:"10.0.0.0/8"`
+	TLSCert        string        `name:"tls-cert" help:"File of the TLS certificate and its chain, PEM; read again when it changes." env:"KEYSTONE_EDGE_TLS_CERT" type:"path" placeholder:"FILE"`
+	TLSKey         string        `name:"tls-key" help:"File of the certificate's key, PEM." env:"KEYSTONE_EDGE_TLS_KEY" type:"path" placeholder:"FILE"`
 	SpoolDir       string        `help:"Folder of the spool: events wait here while the log does not answer." env:"KEYSTONE_SPOOL_DIR" type:"path" placeholder:"DIR"`
 	SpoolBytes     int64         `help:"Bytes of disk each of the spool's two lanes may take." default:"1073741824" env:"KEYSTONE_SPOOL_BYTES"`
 	DrainDelay     time.Duration `help:"How long the edge accepts connections after it stopped being ready, for load balancers to notice." default:"0s" env:"KEYSTONE_EDGE_DRAIN_DELAY"`
@@ -47,14 +50,24 @@ func (f *edgeFlags) config(brokers []string) (ingest.Config, error) {
 	c.Edge.Listen, c.Edge.ReusePort, c.Edge.PublicURL, c.Edge.DrainDelay = f.Listen, f.ReusePort, f.PublicURL, f.DrainDelay
 	c.Spool.Dir, c.Spool.MaxBytes = f.SpoolDir, f.SpoolBytes
 	c.Log.Brokers = brokers
-	for _, network := range f.TrustedProxies {
-		prefix, err := netip.ParsePrefix(network)
+	c.Edge.TLSCert, c.Edge.TLSKey = f.TLSCert, f.TLSKey
+	var trusted, proxied error
+	c.Edge.TrustedProxies, trusted = networks("trusted-proxies", f.TrustedProxies)
+	c.Edge.ProxyProtocol, proxied = networks("proxy-protocol", f.ProxyProtocol)
+	return c, errors.Join(trusted, proxied, c.Validate())
+}
+
+// networks reads a flag's list of networks.
+func networks(flag string, list []string) ([]netip.Prefix, error) {
+	out := []netip.Prefix{}
+	for _, text := range list {
+		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return c, fmt.Errorf("--trusted-proxies: %q is no network like 10.0.0.0/8", network)
+			return out, fmt.Errorf("--%s: %q is no network like 10.0.0.0/8", flag, text)
 		}
-		c.Edge.TrustedProxies = append(c.Edge.TrustedProxies, prefix)
+		out = append(out, prefix)
 	}
-	return c, c.Validate()
+	return out, nil
 }
 
 func (t *target) processorConfig() (processor.Config, error) {
@@ -135,7 +148,7 @@ func (r *roles) startEdge(ctx context.Context, t *target, f edgeFlags) (addr str
 	}
 	e := &edgePart{dsn: t.StoreDSN, config: config, roles: r}
 	r.admin.Check("edge", e.ready)
-	if err := r.group.Start(ctx, "edge", e, edgeStopTimeout); err != nil {
+	if err := r.group.Start(ctx, "edge", e, f.DrainDelay+edgeStopTimeout); err != nil {
 		return "", err
 	}
 	return e.ingest.Addr().String(), nil

@@ -121,6 +121,12 @@ func (r *role) kill() {
 func (r *role) stop() {
 	r.t.Helper()
 	r.signal(syscall.SIGTERM)
+	r.ends()
+}
+
+// ends waits for the end, which the caller has asked for, and wants exit status 0.
+func (r *role) ends() {
+	r.t.Helper()
 	select {
 	case <-r.done:
 	case <-time.After(30 * time.Second):

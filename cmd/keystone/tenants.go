@@ -64,9 +64,17 @@ func (tenantsSetCmd) Help() string {
   kinds           the tenant's own kinds of identifiers, highest priority first
   limits          how many identifiers of a kind one profile may own
                   (default: crm_id 1, anonymous 500, others 5)
+  ip              full, truncate (to /24 of IPv4, /48 of IPv6) or drop: what is kept of
+                  visitors' addresses (default full)
+  blocked         lists of what is not taken: ips (addresses, networks), user_agents (parts
+                  of them), event_names, anonymous_ids. Their events are answered with 200
+                  and dropped; keystone_edge_blocked_events_total counts them
+
+Edges follow a change within 10 seconds.
 
 Example:
-  echo '{"default_region":"DE","kinds":["loyalty"],"limits":{"email":3}}' | keystone tenants set demo -`
+  echo '{"default_region":"DE","kinds":["loyalty"],"limits":{"email":3},"ip":"truncate",
+    "blocked":{"ips":["203.0.113.0/24"],"user_agents":["HeadlessChrome"]}}' | keystone tenants set demo -`
 }
 
 // maxSettings bounds the settings file.

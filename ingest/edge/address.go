@@ -8,14 +8,18 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// clientAddress is who sent the request: the connection's other end, or, if that is a trusted proxy,
-// the last address in X-Forwarded-For that is none. The zero Addr: nobody knows.
+// clientAddress is who sent the request: the connection's other end (or whom the PROXY protocol names
+// in its place), or, if that is a trusted proxy, the last address in X-Forwarded-For that is none. The
+// zero Addr: nobody knows.
 func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) netip.Addr {
 	tcp, ok := ctx.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}
 	}
 	addr := tcp.AddrPort().Addr().Unmap()
+	if addr.IsUnspecified() {
+		return netip.Addr{} // a PROXY header that does not say
+	}
 	if !s.trusted(addr) {
 		return addr
 	}
@@ -36,11 +40,4 @@ func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) netip.Addr {
 	return addr
 }
 
-func (s *Server) trusted(a netip.Addr) bool {
-	for _, p := range s.cfg.TrustedProxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (s *Server) trusted(a netip.Addr) bool { return contains(s.cfg.TrustedProxies, a) }

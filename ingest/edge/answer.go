@@ -24,6 +24,7 @@ const (
 	codeRateLimited      = "rate_limited"
 	codeHeadersTooLarge  = "headers_too_large"
 	codeUnavailable      = "unavailable"
+	codeBlocked          = "blocked" // of an event in a batch; no request is refused with it
 )
 
 // statusOf is the HTTP status of a code.

@@ -53,6 +53,7 @@ type bulk struct {
 	deadline time.Time      // for handing over
 	accepted int            //
 	lost     int            // of the rejected: good ones that could not be made durable
+	blocked  int            // of the rejected: those that the tenant does not want
 	rejected []rejection    //
 	settled  []settled      // of SDK messages: chunks whose fate is known
 	places   []job.Chunk    // where in the log accepted ones are
@@ -123,7 +124,7 @@ func (b *bulk) add(i int, item []byte) *event.Error {
 		}
 		userAgent = b.r.message.UserAgent()
 	}
-	if err := b.r.check(value, b.foreign); err != nil {
+	if err := b.r.check(value, b.foreign, userAgent); err != nil {
 		return err
 	}
 	n := len(c.records)
@@ -151,6 +152,9 @@ func (b *bulk) rewrite(item []byte) ([]byte, *event.Error) {
 
 func (b *bulk) reject(i int, err event.Error) {
 	b.rejected = append(b.rejected, rejection{i, err})
+	if err.Code == codeBlocked {
+		b.blocked++
+	}
 	b.r.s.metrics.reject(b.r.route.endpoint, err.Code, 1)
 }
 

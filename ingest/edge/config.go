@@ -17,6 +17,11 @@ type Config struct {
 	PublicURL string // where browsers reach the edge, if not by the Host they name: "https://cdp.example"
 	// TrustedProxies may say in X-Forwarded-For whom they speak for.
 	TrustedProxies []netip.Prefix
+	// ProxyProtocol are the networks whose connections begin with a PROXY header, version 1 or 2.
+	ProxyProtocol []netip.Prefix
+
+	TLSCert, TLSKey string        // files; empty: no TLS
+	TLSPoll         time.Duration // how often they are looked at for a change
 
 	Limits      event.Limits
 	BatchBytes  int   // a batch's body, after decompression
@@ -59,6 +64,8 @@ func DefaultConfig() Config {
 		BulkWithin:     2 * time.Second,
 		RetryAfter:     5 * time.Second,
 		TrustedProxies: []netip.Prefix{},
+		ProxyProtocol:  []netip.Prefix{},
+		TLSPoll:        10 * time.Second,
 	}
 }
 
@@ -76,6 +83,10 @@ func (c Config) Validate() error {
 		rule(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "",
 			"public_url must be like https://cdp.example")
 	}
+	rule((c.TLSCert == "") == (c.TLSKey == ""), "tls_cert and tls_key go together")
+	rule(c.TLSPoll > 0, "tls_poll must be positive")
+	rule(len(c.ProxyProtocol) == 0 || c.MaxConnsPerIP == 0,
+		"max_conns_per_ip and proxy_protocol exclude each other: who connects is known only once the header is read")
 	l := c.Limits
 	rule(l.EventBytes >= 1<<10 && l.EventBytes <= 960<<10, "limits.event_bytes must be between 1 KiB and 960 KiB, or a record does not fit the broker's message")
 	rule(l.Depth >= 4 && l.Depth <= 1000, "limits.depth must be between 4 and 1000")

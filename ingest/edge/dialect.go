@@ -53,7 +53,7 @@ func (r *request) dialect(ctx *fasthttp.RequestCtx) *failure {
 	switch {
 	case b.lost > 0:
 		return unavailable("not all messages could be stored; send them again")
-	case b.accepted == 0:
+	case b.accepted+b.blocked == 0:
 		return invalid(&b.rejected[0].Error)
 	}
 	r.out = append(r.out[:0], "{\"success\":true}\n"...)

@@ -27,7 +27,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,7 +84,10 @@ type Server struct {
 	requests sync.Pool // of *request
 	chunks   sync.Pool // of *chunk
 
-	listener *listener
+	listener    *listener
+	certificate *certificate // nil: no TLS
+	unwatch     func()       // ends the look-out for another certificate
+
 	serving  sync.WaitGroup
 	stopping atomic.Bool
 	served   chan error // the end of Serve; capacity 1
@@ -136,6 +138,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 // Start listens on the configured address and serves.
 func (s *Server) Start(ctx context.Context) error {
+	if err := s.loadCertificate(); err != nil {
+		return err // before the port is taken
+	}
 	listen := service.Listen
 	if s.cfg.ReusePort {
 		listen = listenShared
@@ -144,20 +149,39 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Serve(l)
-	return nil
+	return s.Serve(l)
 }
 
-// Serve serves a listener that the caller has opened, in the background. Start calls it.
-func (s *Server) Serve(l net.Listener) {
-	s.listener = newListener(l, s.cfg.MaxConns, s.metrics)
+// loadCertificate reads the certificate, if there is to be TLS and it has not been read yet.
+func (s *Server) loadCertificate() (err error) {
+	if s.cfg.TLSCert != "" && s.certificate == nil {
+		s.certificate, err = newCertificate(s.cfg, s.log, s.metrics)
+	}
+	return err
+}
+
+// Serve serves a listener that the caller has opened, in the background. Start calls it. After an
+// error the listener is the caller's.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.loadCertificate(); err != nil {
+		return err
+	}
+	s.listener = newListener(l, s.cfg, s.metrics)
+	top := net.Listener(s.listener)
+	if c := s.certificate; c != nil {
+		top = c.listen(top)
+		var ctx context.Context
+		ctx, s.unwatch = context.WithCancel(context.Background()) // until Stop
+		s.serving.Go(func() { c.watch(ctx, s.cfg.TLSPoll) })
+	}
 	s.serving.Go(func() {
-		err := s.http.Serve(s.listener)
+		err := s.http.Serve(top)
 		if err != nil && !s.stopping.Load() {
 			s.log.Error("the edge has stopped accepting connections", "error", err)
 		}
 		s.served <- err
 	})
+	return nil
 }
 
 // Addr is where it listens, after Start.
@@ -177,21 +201,19 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// Stop stops accepting, lets the requests under way finish until ctx ends, and closes what is left.
+// Stop drains, stops accepting, lets the requests under way finish until ctx ends, and closes what is
+// left.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stopping.Store(true)
+	s.Drain(ctx)
 	s.stopOnce.Do(func() {
 		if s.listener == nil {
 			return
 		}
-		if s.cfg.DrainDelay > 0 {
-			select {
-			case <-time.After(s.cfg.DrainDelay):
-			case <-ctx.Done():
-			}
-		}
 		if err := s.http.ShutdownWithContext(ctx); err != nil {
 			s.stopErr = fmt.Errorf("drain connections: %w", err)
+		}
+		if s.unwatch != nil {
+			s.unwatch()
 		}
 		s.listener.closeAll()
 		s.serving.Wait()
@@ -225,6 +247,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		}
 	}()
 	r.serve(ctx)
+	if s.stopping.Load() {
+		ctx.SetConnectionClose() // the client's next request goes to another edge
+	}
 	r.release()
 }
 

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -172,44 +170,6 @@ func TestSlowClientsHoldLittle(t *testing.T) {
 	if a := r.post("/ingest/batch", integrationKey, jsonType, string(zip(t, "["+page+"]")), "Content-Encoding", "gzip"); a.status != 202 {
 		t.Errorf("a good client beside them: %d %s", a.status, a.body)
 	}
-}
-
-// Every file of the corpus has a specified fate as an event, and none does harm.
-func TestCorpus(t *testing.T) {
-	r := newRig(t, options{})
-	files, err := filepath.Glob("../../internal/jsonscan/testdata/jsontestsuite/*.json")
-	if err != nil || len(files) < 300 {
-		t.Fatal(len(files), err)
-	}
-	var lines [][]byte
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := r.post("/ingest", trackerKey, jsonType, string(data))
-		if a.status != 400 {
-			t.Errorf("%s: %d %s", file, a.status, a.body)
-		}
-		code, _ := a.failure(t)
-		if filepath.Base(file)[0] == 'n' && code != "invalid_json" {
-			t.Errorf("%s: %s", file, code)
-		}
-		inside := []byte(`{"anonymous_id":"a","event_type":"page","payload":{"x":` + string(data) + `}}`)
-		a = r.do("POST", "/ingest", inside, "X-API-Key", trackerKey)
-		if c := filepath.Base(file)[0]; c == 'y' && a.status != 200 {
-			t.Errorf("%s inside a payload: %d %s", file, a.status, a.body)
-		}
-		if !bytes.Contains(data, []byte("\n")) && len(data) < 1<<16 {
-			lines = append(lines, inside)
-		}
-	}
-	a := r.post("/ingest/batch", integrationKey, "application/x-ndjson", string(bytes.Join(lines, []byte("\n"))))
-	got := a.json(t)
-	if a.status != 202 || int(got["accepted"].(float64))+len(got["rejected"].([]any)) != len(lines) || got["accepted"].(float64) < 90 {
-		t.Errorf("%d: %v accepted of %d", a.status, got["accepted"], len(lines))
-	}
-	r.conserved()
 }
 
 func TestPayloadsStayOutOfTheLog(t *testing.T) {

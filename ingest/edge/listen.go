@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,12 +33,15 @@ func listenShared(ctx context.Context, addr string) (net.Listener, error) {
 // listener bounds the connections and knows them, so that Stop can close those that do not end.
 type listener struct {
 	net.Listener
-	max     int
+	cfg     Config
 	metrics *metrics
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	gone  *sync.Cond // a connection has been closed
+
+	leaving  atomic.Bool
+	steering uint32 // which of the port's listeners is to get new connections; under mu
 }
 
 type conn struct {
@@ -57,12 +61,15 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func timedOut(c net.Conn) bool {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
 	own, ok := c.(*conn)
 	return ok && own.timedOut.Load()
 }
 
-func newListener(l net.Listener, limit int, m *metrics) *listener {
-	out := &listener{Listener: l, max: limit, metrics: m, conns: map[*conn]struct{}{}}
+func newListener(l net.Listener, cfg Config, m *metrics) *listener {
+	out := &listener{Listener: l, cfg: cfg, metrics: m, conns: map[*conn]struct{}{}}
 	out.gone = sync.NewCond(&out.mu)
 	return out
 }
@@ -77,9 +84,12 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		wrapped := &conn{Conn: c, l: l}
+		if l.leaving.Load() {
+			l.leave()
+		}
+		wrapped := &conn{Conn: proxied(c, l.cfg.ProxyProtocol, l.cfg.ReadTimeout), l: l}
 		l.mu.Lock()
-		full := len(l.conns) >= l.max
+		full := len(l.conns) >= l.cfg.MaxConns
 		if !full {
 			l.conns[wrapped] = struct{}{}
 		}
@@ -88,8 +98,10 @@ func (l *listener) Accept() (net.Conn, error) {
 			return wrapped, nil
 		}
 		l.metrics.refusedConns.Inc()
-		_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // a fresh socket's buffer takes it at once
-		_, _ = c.Write([]byte(fullAnswer))
+		if l.cfg.TLSCert == "" { // who expects TLS cannot read it
+			_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // a fresh socket's buffer takes it at once
+			_, _ = c.Write([]byte(fullAnswer))
+		}
 		_ = c.Close()
 	}
 }
@@ -104,6 +116,17 @@ func (c *conn) Close() error {
 		c.l.gone.Broadcast()
 	})
 	return err
+}
+
+// leave sends new connections to another edge on the same port, if there is one. In an old and a new
+// one the old is the first, so the first try is the second; each connection that comes here all the
+// same turns it over. That finds the other also when it is the new one that leaves.
+func (l *listener) leave() {
+	l.leaving.Store(true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.steering ^= 1
+	_ = steer(l.Listener, l.steering) // where it cannot be done the kernel goes on choosing
 }
 
 // closeAll closes what is open; reads and writes under way end with an error.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keystone-cdp/keystone/ingest/key"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -26,7 +27,7 @@ const (
 var endpointNames = [endpoints]string{"other", "ingest", "batch", "job", "segment", "jitsu", "settings", "tracker"}
 
 // reasons are why an event is not taken; a request refused before its body was read has no events.
-var reasons = [...]string{event.CodeInvalidJSON, event.CodeInvalidEvent, event.CodeTooLarge, codeUnavailable}
+var reasons = [...]string{event.CodeInvalidJSON, event.CodeInvalidEvent, event.CodeTooLarge, codeUnavailable, codeBlocked}
 
 var statuses = [...]int{200, 202, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 503}
 
@@ -37,10 +38,13 @@ type metrics struct {
 	received     [endpoints]prometheus.Counter
 	accepted     [endpoints]prometheus.Counter
 	rejected     [endpoints][len(reasons)]prometheus.Counter
+	blocked      [key.Lists]prometheus.Counter
 	nobody       prometheus.Counter
 	doubtful     prometheus.Counter
 	panics       prometheus.Counter
 	refusedConns prometheus.Counter
+	certReloads  prometheus.Counter
+	certFailures prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -54,11 +58,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	received := vec("received_events_total", "Events read from requests that may send them.", "endpoint")
 	accepted := vec("accepted_events_total", "Events made durable and acknowledged.", "endpoint")
 	rejected := vec("rejected_events_total", "Events not taken.", "endpoint", "reason")
+	blocked := vec("blocked_events_total", "Events not taken because their tenant has blocked them, by the list that says so; each is in rejected_events_total as well.", "list")
 	m := &metrics{
 		nobody:       one("nobody_identifiers_total", "Identifiers dropped because they stand for nobody or cannot be read as their kind."),
 		doubtful:     one("doubtful_events_total", "Events refused with 503 that may nevertheless arrive: the log did not answer and the disk failed."),
 		panics:       one("panics_total", "Requests that met a bug."),
 		refusedConns: one("refused_connections_total", "Connections beyond the limit."),
+		certReloads:  one("certificate_reloads_total", "TLS certificates taken in place of the one before."),
+		certFailures: one("certificate_failures_total", "Looks at the files of the TLS certificate that found none of use."),
+	}
+	for list := key.NotBlocked + 1; list < key.Lists; list++ {
+		m.blocked[list] = blocked.WithLabelValues(key.ListNames[list])
 	}
 	for e, name := range endpointNames {
 		for i, status := range statuses {

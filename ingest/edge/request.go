@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net/netip"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,6 +24,7 @@ type request struct {
 	ownID     [48]byte
 	origin    []byte
 	grant     *key.Grant
+	barred    key.List // the blocklist that names the request's sender
 	secret    key.Scratch
 	body      payload.Buffer
 	batch     payload.Batch
@@ -65,7 +65,7 @@ func (r *request) release() {
 	if cap(r.out) > maxCopied {
 		r.out = nil
 	}
-	r.route, r.requestID, r.origin, r.grant = route{}, nil, nil, nil
+	r.route, r.requestID, r.origin, r.grant, r.barred = route{}, nil, nil, nil, key.NotBlocked
 	s.requests.Put(r)
 }
 
@@ -219,17 +219,26 @@ const maxDiscarded = 128 << 20
 
 func discard(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDiscarded) }
 
-// browser notes what a tracker key's request says about its sender.
+// browser notes what a tracker key's request says about its sender: as much as the tenant wants.
 func (r *request) browser(ctx *fasthttp.RequestCtx) {
-	r.builder.meta.IP, r.builder.userAgent = "", nil
+	r.builder.meta.IP, r.builder.userAgent, r.barred = "", nil, key.NotBlocked
 	if r.grant.Scope != key.Tracker {
 		return
 	}
-	if addr := r.s.clientAddress(ctx); addr != (netip.Addr{}) {
+	addr, ua := r.s.clientAddress(ctx), ctx.Request.Header.UserAgent()
+	if b := r.grant.Blocked; b != nil {
+		switch {
+		case b.Address(addr):
+			r.barred = key.ByIP
+		case b.Agent(ua):
+			r.barred = key.ByUserAgent
+		}
+	}
+	if addr = r.grant.Addresses.Hide(addr); addr.IsValid() {
 		r.builder.ip = addr.AppendTo(r.builder.ip[:0])
 		r.builder.meta.IP = view(r.builder.ip)
 	}
-	if ua := ctx.Request.Header.UserAgent(); len(ua) <= maxUserAgent {
+	if len(ua) <= maxUserAgent {
 		r.builder.userAgent = ua
 	}
 }

@@ -159,7 +159,9 @@ func newRig(t testing.TB, o options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.s.Serve(l)
+	if err := r.s.Serve(l); err != nil {
+		t.Fatal(err)
+	}
 	r.url = "http://" + l.Addr().String()
 	r.client = &http.Client{
 		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},

@@ -38,11 +38,15 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 	}
 	value := payload.Trim(r.body.B)
 	r.received(1)
-	if err := r.check(value, false); err != nil {
-		return r.reject(err)
-	}
 	r.builder.begin(r)
 	r.browser(ctx)
+	switch err := r.check(value, false, nil); {
+	case err == nil:
+	case err.Code == codeBlocked:
+		return r.drop(ctx)
+	default:
+		return r.reject(err)
+	}
 	r.s.build(&r.record, &r.builder, &r.judge, value, nil)
 	if f := r.store(); f != nil {
 		return f
@@ -59,13 +63,36 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 	return nil
 }
 
-// check judges an event for the request's tenant and counts what named nobody.
-func (r *request) check(data []byte, foreign bool) *event.Error {
+// check judges an event for the request's tenant, counts what named nobody, and leaves of addresses in
+// data what the tenant keeps. userAgent, if any, is what the client said in another place than
+// context.user_agent.
+func (r *request) check(data []byte, foreign bool, userAgent []byte) *event.Error {
 	err := r.judge.judge(data, foreign, r.grant, r.s.cfg.Limits)
 	if n := r.judge.ids.Dropped; n > 0 {
 		r.s.metrics.nobody.Add(float64(n))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if b := r.grant.Blocked; b != nil {
+		if list := r.unwanted(b, userAgent); list != key.NotBlocked {
+			r.s.metrics.blocked[list].Inc()
+			return errBlocked
+		}
+	}
+	if mode := r.grant.Addresses; mode != key.Full {
+		hideAddresses(data, mode, r.s.cfg.Limits.Depth)
+	}
+	return nil
+}
+
+// drop answers an event that its tenant has blocked.
+func (r *request) drop(ctx *fasthttp.RequestCtx) *failure {
+	r.s.metrics.reject(r.route.endpoint, codeBlocked, 1)
+	r.out = append(r.out[:0], "{\"status\":\"blocked\"}\n"...)
+	r.allowOrigin(ctx)
+	r.answer(ctx, fasthttp.StatusOK)
+	return nil
 }
 
 func (r *request) received(n int) { r.s.metrics.received[r.route.endpoint].Add(float64(n)) }

@@ -10,6 +10,9 @@ import (
 // immutable but for the limit, which survives a refresh.
 type Grant struct {
 	Key
+	Addresses AddressMode // what becomes of visitors' addresses
+	Blocked   *Blocklist  // nil: nothing is
+
 	origins origins
 	bucket  *bucket
 	each    int64 // nanoseconds that one event costs; 0: unlimited
@@ -20,7 +23,7 @@ func newGrant(k Key, b *bucket) *Grant {
 	if b == nil {
 		b = new(bucket)
 	}
-	g := &Grant{Key: k, origins: parseOrigins(k.Origins), bucket: b}
+	g := &Grant{Key: k, Addresses: addressMode(k.Settings.IP), Blocked: newBlocklist(&k.Settings), origins: parseOrigins(k.Origins), bucket: b}
 	if k.RatePerSecond > 0 {
 		g.each = max(1, int64(float64(time.Second)/k.RatePerSecond))
 		burst := float64(k.Burst)

@@ -22,6 +22,9 @@ const (
 	// rawBytes of a compressed body are collected before decompression starts, so that a client
 	// that sends slowly holds what it sent and no decompressor.
 	rawBytes = 1 << 20
+	// wholeBytes is from where on a body gets all of its memory at once. Growing further by steps would
+	// leave copies behind that together take as much again.
+	wholeBytes = 4 << 20
 	// maxWindow is the largest look-back a zstd stream may ask for; brotli's is at most 16 MiB.
 	maxWindow = 8 << 20
 )
@@ -107,8 +110,13 @@ func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length, limit int) (
 	for {
 		if len(dst) == cap(dst) {
 			next := max(2*cap(dst), 4<<10)
-			if length >= 0 {
+			switch {
+			case length >= 0 && cap(dst) < wholeBytes:
 				next = min(max(4*cap(dst), keepBytes), length+1) // one more, to see the end
+			case length >= 0:
+				next = length + 1
+			case cap(dst) >= wholeBytes:
+				next = limit + 1
 			}
 			var err error
 			if dst, err = r.grow(b, dst, max(min(next, limit+1), cap(dst)+1)); err != nil {

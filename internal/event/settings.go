@@ -23,7 +23,7 @@ const (
 // MaxTenantKinds bounds the kinds a tenant may add.
 const MaxTenantKinds = 32
 
-// Settings are a tenant's rules of identity. The zero value is not usable: start from
+// Settings are a tenant's rules of identity, and what the edge takes of its traffic. The zero value is not usable: start from
 // DefaultSettings.
 type Settings struct {
 	// DefaultRegion reads phone numbers of the object form that have no "+": ISO 3166-1, two letters.
@@ -34,6 +34,11 @@ type Settings struct {
 	Kinds []string `json:"kinds,omitempty"`
 	// Limits is how many identifiers of a kind one profile may own; see Limit for the defaults.
 	Limits map[string]int `json:"limits,omitempty"`
+	// IP is what becomes of visitors' addresses before anything is written: IPFull, IPTruncate or
+	// IPDrop.
+	IP string `json:"ip,omitempty"`
+	// Blocked are lists of what is not taken, by their names: BlockedIPs and so on.
+	Blocked map[string][]string `json:"blocked,omitempty"`
 }
 
 // DefaultSettings are the settings of a tenant that never set any.
@@ -52,10 +57,10 @@ func ParseSettings(text []byte) (Settings, error) {
 }
 
 // Overlay is the settings with what a JSON object says in place of theirs: a member it lacks stays as
-// it is, limits are replaced kind by kind, and "limits": null brings their defaults back. An unknown
+// it is, limits are replaced kind by kind and blocklists one by one, and null brings the defaults back. An unknown
 // member is an error, and so is what Validate says against the result.
 func (s Settings) Overlay(text []byte) (Settings, error) {
-	s.Kinds, s.Limits = slices.Clone(s.Kinds), maps.Clone(s.Limits) // decoding writes into a map
+	s.Kinds, s.Limits, s.Blocked = slices.Clone(s.Kinds), maps.Clone(s.Limits), maps.Clone(s.Blocked) // decoding writes into a map
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if jsonscan.KindOf(bytes.TrimSpace(text)) != jsonscan.Object {
@@ -95,7 +100,7 @@ func (s Settings) Validate() error {
 			errs = append(errs, fmt.Errorf("limits.%s: no such kind", k))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.privacyErrors()...)...)
 }
 
 func validKind(k string) bool {

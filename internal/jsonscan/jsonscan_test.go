@@ -162,3 +162,69 @@ func BenchmarkMembers(b *testing.B) {
 		}
 	}
 }
+
+// FuzzMembers holds the walks over objects and arrays against encoding/json: the same members in the
+// same order, duplicates included, each value the same text.
+func FuzzMembers(f *testing.F) {
+	for _, s := range []string{`{}`, `{"a":1,"a":[2,{"b":"\u0063"}]}`, `{"\u0061\ud800":null}`, `[]`, `[1,"two",[3],{"4":5}]`, `{"a":1,}`, `[1,]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const depth = 1000
+		good := json.Valid(data) && utf8.Valid(data)
+		d := json.NewDecoder(bytes.NewReader(data))
+		open, _ := d.Token()
+		var m Members
+		m.Reset(data, depth)
+		if !good || open != json.Delim('{') {
+			for m.Next() {
+			}
+			if m.Err() == nil {
+				t.Fatalf("%q is an object", data)
+			}
+			if good && open == json.Delim('[') && Valid(data, depth) == nil {
+				elements(t, data, d)
+			}
+			return
+		}
+		for d.More() {
+			key, err := d.Token()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var value json.RawMessage
+			if err := d.Decode(&value); err != nil {
+				t.Fatal(err)
+			}
+			if !m.Next() {
+				if errors.Is(m.Err(), ErrTooDeep) {
+					return
+				}
+				t.Fatalf("%q ends before %q: %v", data, key, m.Err())
+			}
+			if string(m.Key()) != key || !bytes.Equal(m.Value(), value) {
+				t.Fatalf("%q: %q is %q, encoding/json has %q, %q", data, m.Key(), m.Value(), key, value)
+			}
+		}
+		if m.Next() || m.Err() != nil {
+			t.Fatalf("%q goes on: %v", data, m.Err())
+		}
+	})
+}
+
+func elements(t *testing.T, data []byte, d *json.Decoder) {
+	var e Elements
+	e.Reset(data)
+	for d.More() {
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			t.Fatal(err)
+		}
+		if !e.Next() || !bytes.Equal(e.Value(), value) {
+			t.Fatalf("%q: %q, encoding/json has %q", data, e.Value(), value)
+		}
+	}
+	if e.Next() {
+		t.Fatalf("%q goes on", data)
+	}
+}
