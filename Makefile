@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 ENGINES  := deploy/engines/node_modules/.package-lock.json
+TRACKER  := ingest/tracker/node_modules/.package-lock.json
 KAFKA    := deploy/engines/kafka/jars/.pom.xml
 GO_TOOL  := go tool -modfile=.ci/tools.mod
 DATA_DIR ?= .keystone
@@ -27,6 +28,11 @@ $(KAFKA): deploy/engines/kafka/pom.xml
 	rm -rf $(@D)
 	mvn -q -B -C -f $< dependency:copy-dependencies
 	@cp $< $@
+
+$(TRACKER): ingest/tracker/package-lock.json
+	@echo "installing the tracker's tools (esbuild, tsc, playwright-core), once ..."
+	npm ci --prefix ingest/tracker --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .PHONY: setup
 setup: $(ENGINES) ## Install the embedded engines (pinned, through npm)
@@ -60,6 +66,23 @@ ON_KAFKA    := KEYSTONE_TEST_LOG=kafka $(GO_TOOL) gotestsum --format pkgname-and
 test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 	$(ON_KAFKA) $(KAFKA_TESTS)
 	$(ON_KAFKA) -run '^(TestRoles|TestUnmergeIsProducedLater)$$' ./processor/store ./cmd/keystone
+
+NPM_TRACKER := npm --prefix ingest/tracker run --silent
+
+.PHONY: tracker
+tracker: $(TRACKER) ## Bundle tracker.js from its modules
+	@# Not straight into it: a build that fails would leave it empty.
+	$(NPM_TRACKER) build > ingest/tracker/tracker.js.new
+	mv ingest/tracker/tracker.js.new ingest/tracker/tracker.js
+
+.PHONY: check-tracker
+check-tracker: $(TRACKER) ## Check the tracker's types, and that tracker.js is what its modules make
+	$(NPM_TRACKER) check
+	$(NPM_TRACKER) build | cmp - ingest/tracker/tracker.js || { echo "tracker.js is not up to date: make tracker"; exit 1; }
+
+.PHONY: test-tracker
+test-tracker: setup build check-tracker ## Test the tracker in Chromium against a running pipeline
+	node --test --test-reporter=spec ingest/tracker/test/all.test.js
 
 .PHONY: lint
 lint: ## Run the linters

