@@ -25,9 +25,13 @@ let state = initialConsent();
 /** @param {unknown} o */
 const isObject = (o) => typeof o === "object" && !!o && !Array.isArray(o);
 
-/** @param {string} reason @param {unknown} [why] */
-const refuse = (reason, why) => {
-  warn(why || reason);
+/**
+ * Counted as queued too, so that queued = sent + dropped + pending.
+ * @param {string} reason @param {unknown} why @param {boolean} [counted]
+ */
+const refuse = (reason, why, counted) => {
+  warn(why);
+  if (!counted) count("queued");
   countDropped(reason);
   const result = { ok: false, reason };
   emit("dropped", result);
@@ -52,13 +56,13 @@ const send = (type, name, payload) => {
     if (who != null) event.identity = who;
     if (payload) event.payload = payload;
     const text = stringify(event);
-    if (text.length > MAX_EVENT) return refuse("too_large", type + ": more than 900 KiB");
+    if (text.length > MAX_EVENT) return refuse("too_large", type + ": more than 900 KiB", true);
     const done = new Promise((/** @type {(r: Result) => void} */ settle) => append(event.message_id, text, settle));
     emit("queued", event);
     drain();
     return done;
   } catch (e) {
-    return refuse("invalid", e); // a cycle, a BigInt, a toJSON that throws
+    return refuse("invalid", e, true); // a cycle, a BigInt, a toJSON that throws
   }
 };
 
