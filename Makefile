@@ -50,6 +50,10 @@ run: setup build ## Start the whole pipeline on embedded engines
 demo: build ## Replay a shop's traffic through a running `make run` and show what came out
 	./bin/keystone demo --data-dir "$(DATA_DIR)"
 
+.PHONY: demo-page
+demo-page: build ## Serve a shop with the tracker in it, for a running `make run`
+	./bin/keystone demo page --data-dir "$(DATA_DIR)"
+
 .PHONY: test
 test: setup build ## Run all tests with the race detector
 	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates

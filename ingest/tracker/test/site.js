@@ -7,6 +7,7 @@ export class Site {
     const s = new Site();
     s.pages = new Map();
     s.server = createServer((request, response) => {
+      if (request.url === "/favicon.ico") return response.writeHead(204).end();
       const page = s.pages.get(new URL(request.url, "http://x").pathname);
       response.writeHead(page ? 200 : 404, { "Content-Type": "text/html; charset=utf-8", ...(page && page.headers) });
       response.end(page ? page.html : "");
