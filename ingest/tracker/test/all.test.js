@@ -5,6 +5,7 @@ import { Visitor, findChromium, launch } from "./browser.js";
 import { Pipeline } from "./pipeline.js";
 import { Site, tag } from "./site.js";
 import * as delivery from "./cases/delivery.js";
+import * as demo from "./cases/demo.js";
 import * as leaving from "./cases/leaving.js";
 import * as neighbours from "./cases/neighbours.js";
 import * as pages from "./cases/pages.js";
@@ -26,7 +27,7 @@ after(async () => {
   await pipeline?.stop();
 });
 
-for (const cases of [delivery, leaving, neighbours, pages, privacy]) {
+for (const cases of [delivery, leaving, neighbours, pages, privacy, demo]) {
   for (const [name, run] of Object.entries(cases)) {
     test(name, { skip: missing && "chromium is not installed", timeout: 180_000 }, async () => {
       const visitor = await Visitor.arrive(browser, pipeline);

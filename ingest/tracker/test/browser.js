@@ -22,7 +22,8 @@ export const launch = () =>
     executablePath: findChromium(),
     // Playwright turns the back/forward cache off; its loss would be one of ours.
     ignoreDefaultArgs: ["--disable-back-forward-cache"],
-    args: ["--disable-gpu", "--disable-quic", ...(process.getuid() === 0 ? ["--no-sandbox"] : [])],
+    // A site with subdomains, and without https: no secure context, no Web Locks.
+    args: ["--host-resolver-rules=MAP *.shop.test 127.0.0.1", "--disable-gpu", "--disable-quic", ...(process.getuid() === 0 ? ["--no-sandbox"] : [])],
   });
 
 /** Runs in the page before anything else: reports each event the tracker takes, also those of before it listens. */

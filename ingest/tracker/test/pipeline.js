@@ -9,7 +9,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-const BINARY = new URL("../../../bin/keystone", import.meta.url).pathname;
+export const BINARY = new URL("../../../bin/keystone", import.meta.url).pathname;
 const ENGINES = process.env.KEYSTONE_ENGINES_DIR || new URL("../../../deploy/engines/node_modules", import.meta.url).pathname;
 const env = { ...process.env, KEYSTONE_ENGINES_DIR: ENGINES };
 const START = 90_000; // ms; generous: tests of others share the machine

@@ -8,7 +8,7 @@ const products = [
   { product_id: "P-4", name: "Dripper, size 2", price: 18.5 },
 ];
 const cart = [];
-const keystone = () => window.keystone; // an array until the script has loaded
+const tracker = () => window.keystone; // an array until the script has loaded
 
 /** Makes an element; text goes in as text, so that nothing has to be escaped. */
 const make = (name, attributes = {}, ...children) => {
@@ -18,7 +18,7 @@ const make = (name, attributes = {}, ...children) => {
   return e;
 };
 const money = (n) => n.toFixed(2) + " €";
-const track = (name, properties) => keystone().push(["track", name, properties]);
+const track = (name, properties) => tracker().push(["track", name, properties]);
 
 const add = (p) => {
   cart.push(p);
@@ -36,7 +36,7 @@ const order = () => {
 
 const login = (e) => {
   e.preventDefault();
-  keystone().push(["identify", e.target.elements.email.value]);
+  tracker().push(["identify", e.target.elements.email.value]);
 };
 
 const views = {
@@ -50,7 +50,7 @@ const views = {
     make("form", { id: "login", onsubmit: login },
       make("input", { name: "email", type: "email", required: "", placeholder: "ann@example.com", "aria-label": "E-mail" }),
       make("button", {}, "Log in"),
-      make("button", { type: "button", class: "plain", onclick: () => keystone().push(["reset"]) }, "Log out")),
+      make("button", { type: "button", class: "plain", onclick: () => tracker().push(["reset"]) }, "Log out")),
     make("p", {}, make("a", { href: "https://example.com/", target: "_blank", rel: "noopener" }, "An outbound link")),
   ],
   "/cart": () => [
@@ -95,7 +95,7 @@ const line = (e) => {
   const browser = make("span", { class: "state" }, "queued");
   const stored = make("span", { class: "state" }, "–");
   const name = e.event_name || (e.event_type === "page" ? "page " + e.context.page.path : e.event_type);
-  rows.set(e.message_id, { browser, stored, done: false });
+  rows.set(e.message_id, { browser, stored });
   document.getElementById("events").prepend(make("tr", {}, make("td", {}, name), make("td", {}, browser), make("td", {}, stored)));
 };
 
@@ -104,30 +104,39 @@ const mark = (cell, text, kind) => {
   cell.className = "state " + kind;
 };
 
-const look = async (k) => {
-  try {
-    const answer = await fetch("/rows?anonymous_id=" + encodeURIComponent(k.anonymousId()));
-    for (const r of answer.ok ? await answer.json() : []) {
-      const row = rows.get(r.message_id);
-      if (!row) continue;
-      mark(row.stored, "profile " + r.profile_id.slice(0, 8), "stored");
-      row.done = true;
-    }
-  } catch {} // asked again in a second
+const total = (k) => {
   const c = k.counters();
   const dropped = Object.values(c.dropped).reduce((a, b) => a + b, 0);
   document.getElementById("who").textContent = "anonymous_id " + k.anonymousId();
   document.getElementById("counters").textContent =
     `queued ${c.queued} · sent ${c.sent} · retried ${c.retried} · dropped ${dropped} · pending ${window.keystoneData.length}`;
+};
+
+const look = async (k) => {
+  try {
+    const answer = await fetch("/rows?anonymous_id=" + encodeURIComponent(k.anonymousId()));
+    for (const r of answer.ok ? await answer.json() : []) {
+      const row = rows.get(r.message_id);
+      if (row) mark(row.stored, "profile " + r.profile_id.slice(0, 8), "stored");
+    }
+  } catch {} // asked again in a second
   setTimeout(look, 1000, k);
 };
 
 window.keystone = window.keystone || [];
-keystone().push((k) => {
-  k.on("queued", line);
-  k.on("sent", (r) => rows.has(r.message_id) && mark(rows.get(r.message_id).browser, "sent", "sent"));
-  k.on("retry", (r) => rows.has(r.message_id) && mark(rows.get(r.message_id).browser, `again in ${Math.round(r.wait_ms / 100) / 10} s`, "retry"));
-  k.on("dropped", (r) => rows.has(r.message_id) && mark(rows.get(r.message_id).browser, r.reason, "dropped"));
+tracker().push((k) => {
+  /** Listens, and shows the event's state in its row where it has one. */
+  const on = (name, text) =>
+    k.on(name, (r) => {
+      const row = rows.get(r.message_id);
+      if (row) mark(row.browser, text(r), name);
+      total(k);
+    });
+  k.on("queued", (e) => (line(e), total(k)));
+  on("sent", () => "sent");
+  on("retry", (r) => `again in ${Math.round(r.wait_ms / 100) / 10} s`);
+  on("dropped", (r) => r.reason);
   window.keystoneData.forEach(line);
+  total(k);
   look(k);
 });

@@ -106,3 +106,27 @@ export async function without_web_locks({ visitor: v, site, tag }) {
   await v.context.addInitScript(() => Object.defineProperty(navigator, "locks", { value: undefined }));
   await reload_with_pending_events({ visitor: v, site, tag });
 }
+
+/** Without locks a tab is dead when it has not written the time for long. */
+export async function a_crash_without_web_locks({ visitor: v, site, tag }) {
+  const url = site.add(tag('data-page="off"'));
+  await v.context.addInitScript(() => Object.defineProperty(navigator, "locks", { value: undefined }));
+  const page = await v.open(url);
+  await page.evaluate((key) => {
+    const leave = (tab, ago, id) => {
+      const event = { message_id: id, anonymous_id: keystone.anonymousId(), event_type: "track", event_name: tab, timestamp: new Date() };
+      localStorage.setItem(`keystone.q.${key}.${tab}.0.${id}`, JSON.stringify(event));
+      if (ago) localStorage.setItem(`keystone.alive.${key}.${tab}`, `${Date.now() - ago} ${tab}`);
+    };
+    leave("dead", 151_000, crypto.randomUUID());
+    leave("retired", 0, crypto.randomUUID());
+    leave("alive", 1_000, crypto.randomUUID());
+    localStorage.setItem(`keystone.q.${key}.damaged.0.x`, "{");
+  }, v.pipeline.tracker_key);
+  v.who.add(await page.evaluate(() => keystone.anonymousId()));
+  await v.go(page, url);
+  await page.waitForFunction(() => keystone.counters().sent === 2);
+  await v.drained(page);
+  assert.deepEqual((await v.rows()).map((r) => r.name).sort(), ["dead", "retired"]);
+  assert.deepEqual(await page.evaluate(() => Object.keys(localStorage).filter((k) => k.startsWith("keystone.q.")).map((k) => k.split(".")[3])), ["alive"]);
+}

@@ -73,6 +73,34 @@ export async function a_cookie_domain_that_is_refused({ visitor: v, site, tag })
   await v.nothingLost(1);
 }
 
+export async function subdomains_share_a_visitor({ visitor: v, site, tag }) {
+  const url = site.add(tag('data-cookie-domain="shop.test"'));
+  const on = (host) => url.replace("localhost", host);
+  const page = await v.open(on("www.shop.test"));
+  assert.equal(await page.evaluate(() => isSecureContext || !!navigator.locks), false);
+  await v.drained(page);
+  await v.go(page, on("pay.shop.test"));
+  await v.drained(page);
+  await v.nothingLost(2);
+  assert.equal(v.who.size, 1);
+}
+
+export async function a_session_ends_after_half_an_hour({ visitor: v, site, tag }) {
+  await v.context.addInitScript(() => {
+    const now = Date.now;
+    window.minutes = 0;
+    Date.now = () => now() + window.minutes * 60000;
+  });
+  const page = await v.open(site.add(tag()));
+  const after = (minutes) => page.evaluate((m) => ((window.minutes += m), keystone.track("x")), minutes);
+  await after(29);
+  await after(29);
+  await after(31);
+  await after(-600); // the clock is set back
+  const ids = (await v.nothingLost(5)).map((r) => r.context.session_id);
+  assert.deepEqual(ids.map((id) => ids.indexOf(id)), [0, 0, 0, 3, 4]);
+}
+
 export async function reset_makes_another_visitor({ visitor: v, site, tag }) {
   const page = await v.open(site.add(tag()));
   const ids = await page.evaluate(async () => {
