@@ -30,7 +30,10 @@ const hold = async () => {
   } catch (e) {} // a document without an origin has none, and no storage either
 };
 
-/** Ends with the page's life, also when that only pauses: a held lock would keep the page out of the back/forward cache. */
+/**
+ * Ends with the page's life, also when that only pauses: a page in the back/forward cache may never wake, and the
+ * next one shall not wait for it.
+ */
 export const retire = () => {
   alive = false;
   release();

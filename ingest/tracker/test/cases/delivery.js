@@ -93,6 +93,8 @@ export async function two_tabs_send_each_event_once({ visitor: v, site, tag }) {
   const url = site.add(tag());
   const [a, b] = [await v.open(url), await v.open(url)];
   await Promise.all([v.track(a, "a", 150), v.track(b, "b", 150)]);
+  // Makes each look for events of tabs that are gone: the other is not.
+  for (const page of [a, b]) await page.evaluate(() => window.dispatchEvent(new Event("online")));
   await Promise.all([v.drained(a), v.drained(b)]);
   const rows = await v.nothingLost(302);
   assert.equal(v.who.size, 1, "two tabs, one visitor");

@@ -19,9 +19,9 @@ export async function navigation_right_after_an_event({ visitor: v, site, tag })
 export async function closing_the_tab_right_after_an_event({ visitor: v, site, tag }) {
   const page = await v.open(site.add(tag()));
   await v.drained(page);
-  await v.track(page, "last", 10);
+  await v.track(page, "last", 40);
   await page.close({ runBeforeUnload: true }); // as a visitor closes it: pagehide fires
-  await v.nothingLost(11);
+  await v.nothingLost(41);
 }
 
 export async function by_beacon_where_fetch_does_not_survive({ visitor: v, site, tag }) {
@@ -100,6 +100,28 @@ export async function back_forward_cache({ visitor: v, site, tag }) {
   await v.drained(page);
   const rows = await v.nothingLost(3); // being seen again is a page view
   assert.deepEqual(rows.map((r) => r.name), ["", "", "after"]);
+}
+
+/** A page in the cache with events pending: another page sends them, and the one that wakes does not. */
+export async function back_forward_cache_with_pending_events({ visitor: v, site, tag }) {
+  const [url, other] = [site.add(tag('data-page="off"')), site.add(tag('data-page="off"'))];
+  const page = await v.open(url);
+  let down = true;
+  await v.fail(() => (down ? "abort" : undefined));
+  await page.evaluate(() => {
+    window.reasons = [];
+    for (let i = 0; i < 5; i++) keystone.track("x", { i }).then((r) => window.reasons.push(r.reason || r.ok));
+  });
+  await v.go(page, other);
+  down = false;
+  await page.evaluate(() => keystone.flush());
+  await v.drained(page);
+  await page.goBack({ waitUntil: "commit" });
+  await page.waitForFunction(() => window.keystoneData && window.keystoneData.length === 0);
+  const reasons = await page.evaluate(() => window.reasons);
+  // A browser that kept no page in its cache has loaded it anew; else each was answered or taken over.
+  if (reasons) assert.equal(reasons.length, 5, reasons.join());
+  await v.nothingLost(5);
 }
 
 export async function without_web_locks({ visitor: v, site, tag }) {
