@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 ENGINES  := deploy/engines/node_modules/.package-lock.json
+TRACKER  := ingest/tracker/node_modules/.package-lock.json
 KAFKA    := deploy/engines/kafka/jars/.pom.xml
 SDKS     := cmd/keystone/testdata/sdks/node_modules/.package-lock.json
 GO_TOOL  := go tool -modfile=.ci/tools.mod
@@ -28,6 +29,11 @@ $(KAFKA): deploy/engines/kafka/pom.xml
 	rm -rf $(@D)
 	mvn -q -B -C -f $< dependency:copy-dependencies
 	@cp $< $@
+
+$(TRACKER): ingest/tracker/package-lock.json
+	@echo "installing the tracker's tools (esbuild, tsc, playwright-core), once ..."
+	npm ci --prefix ingest/tracker --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .PHONY: setup
 setup: $(ENGINES) ## Install the embedded engines (pinned, through npm)
@@ -59,6 +65,10 @@ sdks: $(SDKS) ## Install the SDKs that the tests drive (pinned, through npm), an
 		DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends chromium; \
 	else echo "no chromium in the path: the browser tests will be skipped (Debian: apt-get install chromium)"; fi
 
+.PHONY: demo-page
+demo-page: build ## Serve a shop with the tracker in it, for a running `make run`
+	./bin/keystone demo page --data-dir "$(DATA_DIR)"
+
 .PHONY: test
 test: setup sdks build ## Run all tests with the race detector
 	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
@@ -82,6 +92,23 @@ CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -c
 .PHONY: chaos
 chaos: setup ## Run the long fault campaign: 200 000 events, at least 10 000 faults (SEED=n repeats one)
 	go test -count=1 -timeout 60m -v -run '^TestChaos$$' ./processor/chaos -args $(CHAOS) -chaos.seed=$(SEED)
+
+NPM_TRACKER := npm --prefix ingest/tracker run --silent
+
+.PHONY: tracker
+tracker: $(TRACKER) ## Bundle tracker.js from its modules
+	@# Not straight into it: a build that fails would leave it empty.
+	$(NPM_TRACKER) build > ingest/tracker/tracker.js.new
+	mv ingest/tracker/tracker.js.new ingest/tracker/tracker.js
+
+.PHONY: check-tracker
+check-tracker: $(TRACKER) ## Check the tracker's types, and that tracker.js is what its modules make
+	$(NPM_TRACKER) check
+	$(NPM_TRACKER) build | cmp - ingest/tracker/tracker.js || { echo "tracker.js is not up to date: make tracker"; exit 1; }
+
+.PHONY: test-tracker
+test-tracker: setup build check-tracker ## Test the tracker in Chromium against a running pipeline
+	node --test --test-reporter=spec ingest/tracker/test/all.test.js
 
 .PHONY: lint
 lint: ## Run the linters

@@ -12,6 +12,11 @@ import (
 	"github.com/keystone-cdp/keystone/bench/shop"
 )
 
+type demoRootCmd struct {
+	Replay demoCmd     `cmd:"" default:"withargs" help:"Replay a shop's traffic and show what came out; what demo alone does."`
+	Page   demoPageCmd `cmd:"" help:"Serve a shop with the tracker in it, and show what becomes of each event."`
+}
+
 type demoCmd struct {
 	DataDir string `help:"Folder of a running keystone dev." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`
 	Events  int    `help:"How many events to send." default:"20000"`

@@ -35,7 +35,7 @@ type cli struct {
 	Identity   identityCmd   `cmd:"" help:"Rehearse a change of the rules of identity."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
-	Demo       demoCmd       `cmd:"" help:"Replay a shop's traffic and show what came out."`
+	Demo       demoRootCmd   `cmd:"" help:"Replay a shop's traffic and show what came out, or serve a shop with the tracker in it."`
 	Config     configCmd     `cmd:"" help:"Print or check a role's configuration."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 

@@ -2,11 +2,7 @@ package tracker
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
-	"os/exec"
-	"strings"
 	"testing"
 
 	"github.com/andybalholm/brotli"
@@ -78,74 +74,8 @@ func TestIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("%d bytes of gzip, %d of brotli", len(s.gzip.body), len(s.brotli.body))
 	if len(s.brotli.body) > 6000 || len(s.gzip.body) > 6000 || len(s.brotli.body) >= len(s.gzip.body) {
-		t.Errorf("%d bytes of gzip, %d of brotli", len(s.gzip.body), len(s.brotli.body))
-	}
-}
-
-// The script at work on a page: what it sends is what the edge takes.
-func TestOnAPage(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("node is not installed")
-	}
-	out, err := exec.CommandContext(t.Context(), node, "testdata/page.js", "tracker.js").Output()
-	if err != nil {
-		t.Fatalf("%s: %v", out, err)
-	}
-	type sent struct {
-		URL, Beacon string
-		Headers     map[string]string
-		Body        struct {
-			MessageID   string `json:"message_id"`
-			AnonymousID string `json:"anonymous_id"`
-			Identity    string
-			EventType   string `json:"event_type"`
-			EventName   string `json:"event_name"`
-			Payload     map[string]any
-			SentAt      string `json:"sent_at"`
-			Context     struct {
-				Page map[string]string
-			}
-		}
-		Results []bool
-		Stored  []string
-	}
-	var calls []string
-	var last sent
-	ids := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		var s sent
-		if err := json.Unmarshal([]byte(line), &s); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		if s.Results != nil {
-			last = s
-			continue
-		}
-		b := s.Body
-		what := fmt.Sprint(b.EventType, " ", b.EventName, " ", b.Identity)
-		calls = append(calls, strings.TrimSpace(what))
-		if id, ok := ids[what]; ok && id != b.MessageID {
-			t.Errorf("%s came with another message id", what)
-		}
-		ids[what] = b.MessageID
-		if b.MessageID == "" || b.AnonymousID == "" || b.SentAt == "" || b.Context.Page["url"] != "https://shop.example/cart?x=1" {
-			t.Errorf("%s", line)
-		}
-		switch {
-		case s.URL == "https://cdp.example/in/api/ingest" && s.Headers["X-API-Key"] == "ks_trk_test":
-		case s.Beacon == "https://cdp.example/in/api/ingest?key=ks_trk_test":
-		default:
-			t.Errorf("sent to %s%s with %v", s.URL, s.Beacon, s.Headers)
-		}
-	}
-	want := []string{"page", "page", "page", "track before load", // no connection, 503, taken; then in order
-		"identify  ann@example.com", "track bad ann@example.com", "page Home ann@example.com", "track after reset", "track leaving"}
-	if strings.Join(calls, "; ") != strings.Join(want, "; ") {
-		t.Errorf("sent %q", calls)
-	}
-	if fmt.Sprint(last.Results) != "[true false true]" {
-		t.Errorf("the promises said %v", last.Results)
+		t.Error("that is not small")
 	}
 }

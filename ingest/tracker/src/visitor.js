@@ -1,0 +1,78 @@
+// Who visits: the anonymous id, in localStorage and in a first-party cookie, and the session. The
+// cookie goes before localStorage: it is what the subdomains of a site share.
+
+import { attribute, warn } from "./tag.js";
+import { guard, now, parse, stringify, uuid } from "./native.js";
+import { allowed, get, remove, set } from "./store.js";
+
+const ID = "keystone.anonymous_id";
+const IDENTITY = "keystone.identity";
+const SESSION = "keystone.session";
+const COOKIE = "keystone_id";
+const AGE = 400 * 86400; // seconds; browsers keep no cookie for longer
+const PAUSE = 30 * 60000; // ms without an event, after which it is another session
+
+const readCookie = () =>
+  guard(() => {
+    const found = document.cookie.match("(?:^|; )" + COOKIE + "=([^;]+)");
+    return found && decodeURIComponent(found[1]);
+  }) || "";
+
+/** @param {string} value @param {string | null} domain */
+const writeCookie = (value, domain) =>
+  guard(() => {
+    document.cookie =
+      `${COOKIE}=${encodeURIComponent(value)};path=/;max-age=${value ? AGE : 0};SameSite=Lax` +
+      (location.protocol === "https:" ? ";Secure" : "") +
+      (domain ? ";domain=" + domain : "");
+  });
+
+let checked = false;
+
+/** @param {string} id */
+const keep = (id) => {
+  set(ID, id);
+  if (!allowed() || attribute("cookie") === "off") return;
+  const domain = attribute("cookie-domain");
+  writeCookie(id, domain);
+  if (domain && readCookie() !== id) {
+    warn("the browser refuses a cookie for", domain);
+    writeCookie(id, null);
+  }
+};
+
+/** The id of this browser. Each page writes both places again: one heals the other, and the cookie's age starts anew. */
+export const anonymousId = () => {
+  const stored = get(ID);
+  const id = (!checked && allowed() && readCookie()) || stored || uuid();
+  if (!checked || !stored) {
+    keep(id);
+    checked = allowed();
+  }
+  return id;
+};
+
+/** Consent has come: what only memory knew goes to the cookie too. */
+export const rememberVisitor = () => {
+  if (get(ID)) keep(get(ID));
+};
+
+/** @returns {any} */
+export const identity = () => guard(() => parse(get(IDENTITY)));
+
+/** @param {unknown} value */
+export const setIdentity = (value) => set(IDENTITY, stringify(value));
+
+export const forgetVisitor = () => {
+  [ID, IDENTITY, SESSION].forEach(remove);
+  writeCookie("", attribute("cookie-domain"));
+  writeCookie("", null);
+};
+
+export const sessionId = () => {
+  const [id, last] = get(SESSION).split(" ");
+  // A clock set back by hours is a pause too, else the session would never end.
+  const current = id && Math.abs(now() - +last) < PAUSE ? id : uuid();
+  set(SESSION, current + " " + now());
+  return current;
+};
