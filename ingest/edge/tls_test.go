@@ -160,7 +160,7 @@ func TestTLS(t *testing.T) {
 	cert, key := f.issue(1)
 	f.write(f.cert, cert)
 	f.write(f.key, key)
-	r := newSecureRig(t, f, func(c *Config) { c.ReadTimeout, c.MaxConns = 200*time.Millisecond, 4 })
+	r := newSecureRig(t, f, func(c *Config) { c.ReadTimeout, c.MaxConns = 2*time.Second, 4 })
 	addr := strings.TrimPrefix(r.url, "https://")
 
 	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {

@@ -34,7 +34,7 @@ func statusesOf(t testing.TB, conn net.Conn, n int) (out []int) {
 // there is one reading only, or the connection ends with the first answer. The smuggled request asks for
 // a path that has an answer of its own (404).
 func TestSmuggling(t *testing.T) {
-	r := newRig(t, options{edge: func(c *Config) { c.ReadTimeout, c.IdleTimeout = 300*time.Millisecond, 300*time.Millisecond }})
+	r := newRig(t, options{edge: func(c *Config) { c.IdleTimeout = 300 * time.Millisecond }})
 	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 	head := "POST /ingest HTTP/1.1\r\nHost: x\r\nX-API-Key: " + trackerKey + "\r\n"
 	length := func(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
@@ -121,7 +121,8 @@ func TestSlowloris(t *testing.T) {
 				select {
 				case text := <-gone:
 					tick.Stop()
-					if c.first != "" && !strings.HasPrefix(text, "HTTP/1.1 408 ") {
+					// A drip that arrives after the end resets the connection, and may take the answer along.
+					if c.first != "" && text != "" && !strings.HasPrefix(text, "HTTP/1.1 408 ") {
 						t.Errorf("%q", text)
 					}
 					if took := time.Since(begin); took > 10*within {
