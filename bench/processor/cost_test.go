@@ -60,7 +60,7 @@ func (f *cost) report(b *testing.B, s scenario) {
 	b.ReportMetric(float64(f.wal)/n, "wal-B/event")
 	b.ReportMetric(p50, "p50-ms/batch")
 	b.ReportMetric(p99, "p99-ms/batch")
-	machine.Print("processor "+s.mix.Name, "%d partitions, %d profiles before: %.0f events/s; CPU per million events: processor and broker %.1f s, state store %.1f s; "+
+	machine.Print("processor "+s.mix.Name, "%d partitions, %d profiles before, %g events/s when it was written: %.0f events/s; CPU per million events: processor and broker %.1f s, state store %.1f s; "+
 		"%.0f bytes of WAL per event; batches p50 %.0f ms, p99 %.0f ms; %.0f retries per 1000 batches",
-		s.partitions, s.profiles, rate, processor, store, float64(f.wal)/n, p50, p99, 1000*f.retries/float64(max(1, f.batches.Count())))
+		s.partitions, s.profiles, s.rate, rate, processor, store, float64(f.wal)/n, p50, p99, 1000*f.retries/float64(max(1, f.batches.Count())))
 }

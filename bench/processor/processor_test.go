@@ -33,9 +33,13 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 // it has to stop and go on fetching, as it does behind a real backlog.
 const events = 60_000
 
-// rate is how many events a second of log time has: a busy site's, so that few of a batch are of the
-// same visitor. (The fewer, the more rows there are to write.)
-const rate = 1000
+// How many events a second of log time has. Few events of a busy site's batch are of the same visitor,
+// and the fewer, the more rows there are to write; at the pace of the log, or behind a quiet site, a
+// batch has most of a visit.
+const (
+	busy  = 1000
+	quiet = 0.025
+)
 
 // manyProfiles is how many a large state store has: a million, a few with -short, and what
 // KEYSTONE_BENCH_PROFILES says.
@@ -58,7 +62,8 @@ func manyProfiles(b *testing.B) int {
 type scenario struct {
 	mix        shop.Mix
 	partitions int
-	profiles   int // in the store before
+	profiles   int     // in the store before
+	rate       float64 // events a second
 }
 
 // BenchmarkProcessor is events per second, for a shop's ordinary day, for anonymous page views and
@@ -68,14 +73,14 @@ func BenchmarkProcessor(b *testing.B) {
 	var all []scenario
 	for _, partitions := range []int{1, 2, 4} {
 		for _, mix := range mixes {
-			all = append(all, scenario{mix, partitions, 0})
+			all = append(all, scenario{mix, partitions, 0, busy})
 		}
 	}
 	for _, mix := range mixes[:2] {
-		all = append(all, scenario{mix, 4, manyProfiles(b)})
+		all = append(all, scenario{mix, 4, manyProfiles(b), busy}, scenario{mix, 4, 0, quiet})
 	}
 	for _, s := range all {
-		b.Run(fmt.Sprintf("%s/partitions=%d/profiles=%d", s.mix.Name, s.partitions, s.profiles), s.measure)
+		b.Run(fmt.Sprintf("%s/partitions=%d/profiles=%d/rate=%g", s.mix.Name, s.partitions, s.profiles, s.rate), s.measure)
 	}
 }
 
@@ -152,7 +157,7 @@ func (r *bench) fill(round int) feed.Log {
 
 func (r *bench) stream(round int) shop.Config {
 	cfg := shop.DefaultConfig()
-	cfg.Seed, cfg.Events, cfg.Mix, cfg.Span = uint64(round+1), events, r.mix, events/rate*time.Second
+	cfg.Seed, cfg.Events, cfg.Mix, cfg.Span = uint64(round+1), events, r.mix, time.Duration(events/r.rate*float64(time.Second))
 	cfg.Start = cfg.Start.Add(time.Duration(round) * cfg.Span)
 	return cfg
 }

@@ -15,7 +15,7 @@ import (
 func BenchmarkRoundTrips(b *testing.B) {
 	for _, mix := range []shop.Mix{shop.DefaultMix(), shop.AnonymousMix(), shop.IdentifyStormMix()} {
 		b.Run(mix.Name, func(b *testing.B) {
-			r := &bench{B: b, scenario: scenario{mix, 2, 0}}
+			r := &bench{B: b, scenario: scenario{mix, 2, 0, busy}}
 			r.start()
 			proxy, err := faultproxy.Start(r.dsn)
 			r.must(err)
