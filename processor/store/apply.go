@@ -179,7 +179,7 @@ type attempted struct {
 	rows   *rows
 	result *apply.Result
 	out    Outcome
-	leave  func() // see inflight; nil: not entered
+	leave  func() // what others wait for; nil: nothing
 }
 
 func (a *attempted) end() {
@@ -196,7 +196,7 @@ func (a *attempted) locked(ctx context.Context, tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	defer giveBack()
+	a.leave = giveBack // after the COMMIT: until then it is as much in the others' way
 	a.rows = &rows{keys: a.p.keys}
 	fresh, err := a.store.open(ctx, tx, a.b, a.p, a.rows, a.now)
 	if err != nil {

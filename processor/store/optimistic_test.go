@@ -29,11 +29,15 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	dsn := newDSN(t)
-	p := &pair{t: t, memory: applytest.NewStore(applytest.Settings())}
-	for i := range p.stores {
-		p.stores[i] = newStore(t, dsn)
-		p.stores[i].now = func() time.Time { return applytest.ProcessedAt }
-		p.lanes[i] = claim(t, p.stores[i], int32(i))
+	return pairOf(t, newStore(t, dsn), newStore(t, dsn))
+}
+
+func pairOf(t *testing.T, stores ...*Store) *pair {
+	t.Helper()
+	p := &pair{t: t, stores: [2]*Store(stores), memory: applytest.NewStore(applytest.Settings())}
+	for i, s := range p.stores {
+		s.now = func() time.Time { return applytest.ProcessedAt }
+		p.lanes[i] = claim(t, s, int32(i))
 	}
 	return p
 }
@@ -139,12 +143,7 @@ func newRacing(t *testing.T) (*pair, *faultproxy.Proxy) {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	p := &pair{t: t, memory: applytest.NewStore(applytest.Settings()), stores: [2]*Store{newStore(t, proxy.DSN()), newStore(t, dsn)}}
-	for i, s := range p.stores {
-		s.now = func() time.Time { return applytest.ProcessedAt }
-		p.lanes[i] = claim(t, s, int32(i))
-	}
-	return p, proxy
+	return pairOf(t, newStore(t, proxy.DSN()), newStore(t, dsn)), proxy
 }
 
 // race has the first store process mine as one batch and the second others while the first has read and
