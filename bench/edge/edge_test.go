@@ -3,12 +3,14 @@ package edge_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,7 @@ const (
 	envRole    = "KEYSTONE_BENCH_ROLE"
 	envBrokers = "KEYSTONE_BENCH_BROKERS"
 	envDir     = "KEYSTONE_BENCH_DIR"
+	envProfile = "KEYSTONE_BENCH_PROFILE" // where each server writes a CPU profile; set by hand
 	roleEdge   = "edge"
 	roleNoop   = "noop"
 )
@@ -48,13 +51,26 @@ func TestMain(m *testing.M) {
 	url, stop, err := serve()
 	if err == nil {
 		fmt.Println(url)
+		if path := os.Getenv(envProfile); path != "" {
+			err = profile(fmt.Sprintf("%s.%s.%d", path, os.Getenv(envRole), os.Getpid()))
+		}
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, whatever becomes of it
-		err = stop()
+		err = errors.Join(err, stop())
+		pprof.StopCPUProfile()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// profile writes a CPU profile until the server has stopped.
+func profile(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(f)
 }
 
 func serveEdge() (string, func() error, error) {
@@ -125,34 +141,85 @@ const events = 30_000
 // BenchmarkEdge is requests and events per second, and the edge's processor time for each event: as
 // such, and as a multiple of what a server takes that only answers. The load generator and the
 // broker share the cores.
+//
+// Where a rate is given both servers get requests at that rate (open loop), and so are equally busy:
+// the fair comparison. Without one, each gets as many as it answers, and the multiple also holds what
+// an idle server takes to be woken.
 func BenchmarkEdge(b *testing.B) {
 	for _, c := range []struct {
 		name        string
-		path, key   string
 		connections int
 		batch       int
+		rate        float64
+		shop        bool
+		list, gzip  bool
 	}{
-		{"single/64", load.PathIngest, edge.TrackerKey, 64, 1},
-		{"single/256", load.PathIngest, edge.TrackerKey, 256, 1},
-		{"batch/100", load.PathBatch, edge.IntegrationKey, 32, 100},
+		{name: "single/64", connections: 64},
+		{name: "single/256", connections: 256},
+		{name: "single/64/rate", connections: 64, rate: 15_000},
+		{name: "single/256/rate", connections: 256, rate: 15_000},
+		{name: "single/64/shop", connections: 64, shop: true},
+		{name: "batch/100/shop", connections: 32, batch: 100, shop: true},
+		{name: "batch/1000/ndjson", connections: 8, batch: 1000},
+		{name: "batch/1000/json", connections: 8, batch: 1000, list: true},
+		{name: "batch/1000/ndjson-gzip", connections: 8, batch: 1000, gzip: true},
+		{name: "batch/1000/json-gzip", connections: 8, batch: 1000, list: true, gzip: true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			noopURL, noopPID := child(b, roleNoop)
 			seeds := startLog(b)
 			edgeURL, edgePID := child(b, roleEdge, envBrokers+"="+strings.Join(seeds, ","), envDir+"="+filepath.Join(b.TempDir(), "spool"))
 			cfg := load.DefaultConfig()
-			cfg.Path, cfg.Key, cfg.Connections, cfg.BatchEvents = c.path, c.key, c.connections, c.batch
+			cfg.Key, cfg.Connections, cfg.Rate, cfg.List, cfg.Gzip = edge.TrackerKey, c.connections, c.rate, c.list, c.gzip
+			noop := cfg
+			total := events
+			if c.batch > 0 {
+				cfg.Path, cfg.Key, cfg.BatchEvents, total = load.PathBatch, edge.IntegrationKey, c.batch, 4*events
+				noop.List, noop.Gzip = false, false
+			}
+			source := small
+			if c.shop {
+				source = visits
+			}
 			var floor, real load.Report
 			for round := uint64(1); b.Loop(); round++ {
 				b.StopTimer()
-				noop := cfg
-				noop.Path, noop.BatchEvents = load.PathIngest, 1
-				run(b, &floor, noop, noopURL, noopPID, round)
+				run(b, &floor, noop, noopURL, noopPID, source(b, round, events), events)
 				b.StartTimer()
-				run(b, &real, cfg, edgeURL, edgePID, round)
+				run(b, &real, cfg, edgeURL, edgePID, source(b, round, total), total)
 			}
 			report(b, c.name, &floor, &real)
 		})
+	}
+}
+
+// visits is the shop's stream: about 700 bytes an event.
+func visits(b *testing.B, seed uint64, n int) load.Source {
+	b.Helper()
+	s := shop.DefaultConfig()
+	s.Seed, s.Events, s.Undated = seed, n, true
+	stream, err := shop.New(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func(dst []byte) ([]byte, uint64, bool) {
+		out, d, ok := stream.Next(dst)
+		return out, d.Lane, ok
+	}
+}
+
+// small is events of 400 bytes, of ten from each visitor.
+func small(b *testing.B, seed uint64, n int) load.Source {
+	b.Helper()
+	i := 0
+	return func(dst []byte) ([]byte, uint64, bool) {
+		if i == n {
+			return dst, 0, false
+		}
+		i++
+		dst = fmt.Appendf(dst, `{"message_id":"0193a1b2-7c3d-7e4f-%04x-%012x","anonymous_id":"b0f9c2de-8a1f-4a0e-%04x-%012x",`, seed&0xffff, i, seed&0xffff, i/10)
+		return append(dst, `"event_type":"track","event_name":"Product Added","payload":{"product_id":"P-1234","price":100.00,"quantity":2,"currency":"EUR"},`+
+			`"context":{"page":{"url":"https://shop.example/p/1234?utm_source=x","title":"Shoe"},"locale":"de-DE","user_agent":"Mozilla/5.0 (X11; Linux x86_64)"}}`...), uint64(i), true
 	}
 }
 
@@ -177,21 +244,12 @@ func startLog(b *testing.B) []string {
 	return log.Addrs()
 }
 
-// run sends a round of events and adds to sum what it took.
-func run(b *testing.B, sum *load.Report, cfg load.Config, url string, pid int, seed uint64) {
+// run sends a round of n events and adds to sum what it took.
+func run(b *testing.B, sum *load.Report, cfg load.Config, url string, pid int, src load.Source, n int) {
 	b.Helper()
-	s := shop.DefaultConfig()
-	s.Seed, s.Events, s.Undated = seed, events, true
-	stream, err := shop.New(s)
-	if err != nil {
-		b.Fatal(err)
-	}
 	cfg.URL, cfg.ServerPID = url, pid
-	r, err := load.Run(b.Context(), cfg, func(dst []byte) ([]byte, uint64, bool) {
-		out, d, ok := stream.Next(dst)
-		return out, d.Lane, ok
-	})
-	if err != nil || r.Acknowledged != events {
+	r, err := load.Run(b.Context(), cfg, src)
+	if err != nil || r.Acknowledged != int64(n) {
 		b.Fatalf("%v\n%s", err, r)
 	}
 	sum.Elapsed += r.Elapsed

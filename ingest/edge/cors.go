@@ -1,8 +1,6 @@
 package edge
 
 import (
-	"bytes"
-
 	"github.com/valyala/fasthttp"
 )
 
@@ -53,5 +51,10 @@ func (r *request) preflight(ctx *fasthttp.RequestCtx) {
 
 // plainToken tells printable ASCII text that may be echoed in a header.
 func plainToken(text []byte, limit int) bool {
-	return len(text) <= limit && bytes.IndexFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) < 0
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(text) <= limit
 }

@@ -88,7 +88,7 @@ func (e *Event) Identifiers(tenant uuid.UUID, s *Settings, ids *Identifiers) {
 // Member is the raw value of an object's member, the last one of that name, or nil. The object
 // must be valid (one that Decode has seen).
 func Member(object []byte, name string) (value []byte) {
-	if object == nil {
+	if !mayHold(object, name) {
 		return nil
 	}
 	var m jsonscan.Members
@@ -99,6 +99,12 @@ func Member(object []byte, name string) (value []byte) {
 		}
 	}
 	return value
+}
+
+// mayHold is false where the name stands nowhere in the object. A name can also be written with
+// escapes, so that a backslash leaves it open.
+func mayHold(object []byte, name string) bool {
+	return bytes.Contains(object, []byte(name)) || bytes.IndexByte(object, '\\') >= 0
 }
 
 type collector struct {
