@@ -24,7 +24,7 @@ const (
 	// that sends slowly holds what it sent and no decompressor.
 	rawBytes = 1 << 20
 	// largestPooled is the largest buffer beyond keepBytes that is kept for another body.
-	largestPooled = 4 << 20
+	largestPooled = 1 << 20
 	// wholeBytes is from where on a body gets all of its memory at once. Growing further by steps would
 	// leave copies behind that together take as much again.
 	wholeBytes = 4 << 20
@@ -53,7 +53,7 @@ type Reader struct {
 	large  [pools]sync.Pool // of *[]byte: of 2, 4, 8, ... times keepBytes
 }
 
-const pools = 6 // log2(largestPooled / keepBytes)
+const pools = 4 // log2(largestPooled / keepBytes)
 
 // NewReader makes a reader whose large bodies take at most memory bytes together.
 func NewReader(memory int64, wait time.Duration) *Reader {

@@ -59,10 +59,21 @@ func (ids *Identifiers) Routing() Identifier {
 	return ids.Verified[0]
 }
 
-// Identifiers appends to ids (after emptying it) whom the event names under a tenant's settings.
+// Identifiers puts into ids, in place of what was there, whom the event names under a tenant's
+// settings.
 func (e *Event) Identifiers(tenant uuid.UUID, s *Settings, ids *Identifiers) {
+	e.Names(s, ids)
+	for _, list := range [...][]Identifier{ids.Anonymous, ids.Verified} {
+		for i := range list {
+			list[i].Node = NodeID(tenant, list[i].Kind, list[i].Value)
+		}
+	}
+}
+
+// Names is Identifiers without their node ids, which cost the most.
+func (e *Event) Names(s *Settings, ids *Identifiers) {
 	*ids = Identifiers{Anonymous: ids.Anonymous[:0], Verified: ids.Verified[:0]}
-	c := collector{tenant: tenant, settings: s, ids: ids}
+	c := collector{settings: s, ids: ids}
 	if e.Type == Alias {
 		c.previous(e.PreviousID)
 	}
@@ -108,7 +119,6 @@ func mayHold(object []byte, name string) bool {
 }
 
 type collector struct {
-	tenant   uuid.UUID
 	settings *Settings
 	ids      *Identifiers
 }
@@ -218,7 +228,7 @@ func (c *collector) add(to *[]Identifier, kind, value string) {
 			return
 		}
 	}
-	*to = append(*to, Identifier{Kind: kind, Value: value, Node: NodeID(c.tenant, kind, value)})
+	*to = append(*to, Identifier{Kind: kind, Value: value})
 }
 
 // scalar is the text of a raw string or number, else nil.
