@@ -118,6 +118,10 @@ lint: ## Run the linters
 bench: setup build ## One number for each stage: edge, processor, sink
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./bench/...
 
+.PHONY: guard
+guard: ## Hold the edge's processor time to the ratio that has been reached (on a quiet machine)
+	KEYSTONE_BENCH_GUARD=1 go test -count=1 -v -run Ratio -timeout 10m ./bench/edge
+
 .PHONY: bench-once
 bench-once: setup build ## Every benchmark once, to see that it still runs
 	go test -short -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
