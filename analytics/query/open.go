@@ -1,6 +1,5 @@
-// Package query asks ClickHouse: how far the sink got, and the questions of the demo. One file, one
-// question; values are always bound. It changes nothing and starts nothing; a connection is closed
-// by whoever opened it.
+// Package query asks ClickHouse: how far the sink got, and what an analyst asks; values are always
+// bound. It changes nothing and starts nothing; a connection is closed by whoever opened it.
 package query
 
 import (

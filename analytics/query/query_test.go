@@ -56,23 +56,6 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-func TestQuestions(t *testing.T) {
-	questions, err := Questions()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var titles []string
-	for _, q := range questions {
-		titles = append(titles, q.Title)
-		if !strings.Contains(q.SQL, "tenant_id = {tenant:UUID}") {
-			t.Errorf("%q asks about all tenants", q.Title)
-		}
-	}
-	if got := strings.Join(titles, " "); got != "Which campaigns bring paying customers? How many people get from a page view to an order? What sells best?" {
-		t.Error(got)
-	}
-}
-
 func TestTable(t *testing.T) {
 	db := enginetest.ClickHouse(t)
 	conn, err := Open(db.NativeDSN, 2)
@@ -80,10 +63,10 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	q := Question{SQL: `SELECT {tenant:UUID} AS t, toDecimal128('1.10', 9) AS d, CAST(NULL, 'Nullable(Decimal(9, 2))') AS n,
-		toDateTime64('2026-11-23 12:00:00.5', 3, 'UTC') AS at, toDate('2026-11-23') AS day, ['a', 'b'] AS list, CAST('x', 'LowCardinality(String)') AS l`}
+	sql := `SELECT {tenant:UUID} AS t, toDecimal128('1.10', 9) AS d, CAST(NULL, 'Nullable(Decimal(9, 2))') AS n,
+		toDateTime64('2026-11-23 12:00:00.5', 3, 'UTC') AS at, toDate('2026-11-23') AS day, ['a', 'b'] AS list, CAST('x', 'LowCardinality(String)') AS l`
 	tenant := uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
-	a, err := Ask(t.Context(), conn, q, tenant)
+	a, err := Table(t.Context(), conn, sql, map[string]string{"tenant": tenant.String()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +76,7 @@ func TestTable(t *testing.T) {
 	if got := strings.Join(a.Rows[0], " | "); got != tenant.String()+" | 1.1 |  | 2026-11-23 12:00:00 | 2026-11-23 | [a b] | x" {
 		t.Error(got)
 	}
-	if _, err := Ask(t.Context(), conn, Question{SQL: "SELECT nonsense"}, tenant); err == nil {
+	if _, err := Table(t.Context(), conn, "SELECT nonsense", nil); err == nil {
 		t.Error("nonsense was answered")
 	}
 }

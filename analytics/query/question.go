@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"embed"
 	"fmt"
 	"reflect"
 	"strings"
@@ -10,52 +9,21 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/google/uuid"
 )
 
-//go:embed questions/*.sql
-var questionFiles embed.FS
-
-// maxAnswerRows bounds what Ask reads of an answer.
+// maxAnswerRows bounds what Table reads of an answer.
 const maxAnswerRows = 10_000
 
-// Question is one an analyst asks about a tenant.
+// Question is one an analyst asks.
 type Question struct {
 	Title string
-	SQL   string // with the parameter {tenant:UUID}
+	SQL   string // with parameters: {tenant:UUID}
 }
 
 // Answer is a small table of text.
 type Answer struct {
 	Columns []string
 	Rows    [][]string
-}
-
-// Questions are those of the demo. Each is also in COOKBOOK.md.
-func Questions() ([]Question, error) {
-	entries, err := questionFiles.ReadDir("questions")
-	if err != nil {
-		return nil, fmt.Errorf("list questions: %w", err)
-	}
-	questions := make([]Question, 0, len(entries))
-	for _, entry := range entries {
-		text, err := questionFiles.ReadFile("questions/" + entry.Name())
-		if err != nil {
-			return nil, fmt.Errorf("read question: %w", err)
-		}
-		first, sql, _ := strings.Cut(string(text), "\n")
-		title, ok := strings.CutPrefix(first, "-- title: ")
-		if !ok {
-			return nil, fmt.Errorf("read question: %s has no title", entry.Name())
-		}
-		questions = append(questions, Question{Title: title, SQL: strings.TrimSpace(sql)})
-	}
-	return questions, nil
-}
-
-// Ask asks a question about a tenant.
-func Ask(ctx context.Context, conn driver.Conn, q Question, tenant uuid.UUID) (Answer, error) {
-	return Table(ctx, conn, q.SQL, map[string]string{"tenant": tenant.String()})
 }
 
 // Table runs a query with named parameters and gives its result as text: NULL is empty, decimals are
@@ -103,6 +71,6 @@ func text(v reflect.Value, databaseType string) string {
 		}
 		return v.Format(time.DateOnly)
 	default:
-		return fmt.Sprint(v)
+		return strings.TrimPrefix(fmt.Sprint(v), "map")
 	}
 }

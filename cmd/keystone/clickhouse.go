@@ -59,8 +59,9 @@ func (c *clickhouseClientCmd) Run(a *app) error {
 }
 
 type sqlSession struct {
-	endpoint *url.URL
-	format   string
+	endpoint   *url.URL
+	format     string
+	parameters map[string]string // of the statements: {tenant:UUID}
 }
 
 func newSQLSession(endpoint, format string) (*sqlSession, error) {
@@ -80,6 +81,9 @@ func (s *sqlSession) run(ctx context.Context, sql string, out io.Writer) error {
 		format = "PrettyCompactMonoBlock"
 	}
 	query.Set("default_format", format)
+	for name, value := range s.parameters {
+		query.Set("param_"+name, value)
+	}
 	u.RawQuery, u.User = query.Encode(), nil
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), strings.NewReader(sql))
 	if err != nil {

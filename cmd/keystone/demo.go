@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/bench/demo"
 	"github.com/keystone-cdp/keystone/bench/shop"
 )
@@ -151,40 +152,27 @@ func (b *demoBooks) report(a *app, truth shop.Truth, comparable bool) error {
 	return nil
 }
 
-// demoQuestions are what an analyst may ask first. They read events_resolved: anonymous browsing counts for
-// the person who logged in later.
-var demoQuestions = []struct{ question, sql string }{
-	{"How far do people get, within a day of looking at a product?", `
-SELECT step, people, round(100 * people / max(people) OVER (), 1) AS percent
-FROM (
-    SELECT arrayJoin([(1, 'viewed a product'), (2, 'added it to the cart'), (3, 'started checkout'), (4, 'completed an order')]) AS s,
-           s.2 AS step, countIf(level >= s.1) AS people
-    FROM (
-        SELECT profile_id, windowFunnel(86400)(toDateTime(timestamp),
-            event_name = 'Product Viewed', event_name = 'Product Added',
-            event_name = 'Checkout Started', lower(trimBoth(replaceRegexpAll(event_name, '[_-]', ' '))) = 'order completed') AS level
-        FROM events_resolved WHERE tenant_id = '%[1]s' GROUP BY profile_id)
-    GROUP BY s)
-ORDER BY people DESC`},
-	{"Which campaigns bring people who buy?", `
-SELECT campaign, count() AS people, countIf(bought) AS buyers, round(100 * buyers / people, 1) AS percent
-FROM (
-    SELECT profile_id, argMinIf(utm_campaign, timestamp, utm_campaign != '') AS campaign,
-           countIf(order_id != '' AND revenue > 0) > 0 AS bought
-    FROM events_resolved WHERE tenant_id = '%[1]s' GROUP BY profile_id)
-WHERE campaign != '' GROUP BY campaign ORDER BY buyers DESC, people DESC LIMIT 5`},
-	{"Which products sell best?", `
-SELECT product_id, any(name) AS product, currency, sum(quantity) AS pieces, sum(amount) AS amount
-FROM order_items WHERE tenant_id = '%[1]s' AND status = 'completed'
-GROUP BY product_id, currency ORDER BY amount DESC LIMIT 5`},
+// demoQuestions are the entries of the cookbook that the demo shows. They are of all time: the shop's
+// history lies where its seed puts it.
+var demoQuestions = []string{
+	"How many people get from looking at a page to an order?",
+	"Which campaigns bring paying customers?",
+	"What sells best?",
 }
 
 func (b *demoBooks) questions(a *app) error {
-	for _, q := range demoQuestions {
-		fmt.Fprintf(a.stdout, "\n%s\n", q.question)
-		if err := b.session.run(a.ctx, fmt.Sprintf(q.sql, b.tenant), a.stdout); err != nil {
+	session := *b.session
+	session.parameters = map[string]string{"tenant": b.tenant, "since": "2000-01-01 00:00:00", "until": "2100-01-01 00:00:00"}
+	for _, title := range demoQuestions {
+		q, err := analytics.Recipe(title)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stdout, "\n%s\n\n", q.Title)
+		if err := session.run(a.ctx, q.SQL, a.stdout); err != nil {
 			return err
 		}
 	}
+	fmt.Fprintln(a.stdout, "\nMore questions, with their SQL: analytics/COOKBOOK.md")
 	return nil
 }
