@@ -3,6 +3,8 @@ package event
 import (
 	"bytes"
 	"crypto/sha1" // RFC 9562 version 5 is SHA-1
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -94,6 +96,31 @@ func (e *Event) Names(s *Settings, ids *Identifiers) {
 			return s.priority(a.Kind) - s.priority(b.Kind)
 		})
 	}
+}
+
+// ParseIdentifier reads an identifier as people write it, "email:ann@example.com", under a tenant's
+// settings. The error says what is wrong with it.
+func ParseIdentifier(text string, tenant uuid.UUID, s *Settings) (Identifier, error) {
+	kind, value, ok := strings.Cut(text, ":")
+	if !ok {
+		return Identifier{}, errors.New("an identifier is written as kind:value, like email:ann@example.com or anonymous:device-1")
+	}
+	var ids Identifiers
+	c := collector{settings: s, ids: &ids}
+	if kind == KindAnonymous {
+		c.anonymous([]byte(value))
+	} else {
+		if s.priority(kind) < 0 {
+			return Identifier{}, fmt.Errorf("there is no kind of identifiers called %q", kind)
+		}
+		c.verified(kind, []byte(value))
+	}
+	if ids.Empty() {
+		return Identifier{}, fmt.Errorf("that is no %s, or one that stands for nobody", kind)
+	}
+	id := ids.Routing()
+	id.Node = NodeID(tenant, id.Kind, id.Value)
+	return id, nil
 }
 
 // Member is the raw value of an object's member, the last one of that name, or nil. The object
@@ -206,6 +233,11 @@ func (c *collector) stated(kind string, raw []byte) {
 		c.ids.Dropped++
 		return
 	}
+	c.verified(kind, text)
+}
+
+// verified takes a value of a kind that the tenant has.
+func (c *collector) verified(kind string, text []byte) {
 	value, ok := clean(text)
 	if ok {
 		switch kind {
