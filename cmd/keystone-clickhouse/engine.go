@@ -63,6 +63,7 @@ func (e *engine) serve(opt options) error {
 // engineArgs is the command line of the engine's session.
 func engineArgs(opt options) []string {
 	listen := []string{
+		"SELECT file(" + quoteSQL(filepath.Join(opt.dataDir, gateFile)) + ")", // see enterNowhere
 		"SYSTEM START LISTEN HTTP",
 		"SYSTEM START LISTEN TCP",
 		// Plain output would stay in the library's result buffer till the end.

@@ -25,6 +25,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+
+	"github.com/keystone-cdp/keystone/internal/embedded"
 )
 
 const (
@@ -86,6 +88,9 @@ func parseFlags(args []string) (options, error) {
 		fmt.Fprintln(fs.Output(), "keystone-clickhouse:", err)
 		return opt, err
 	}
+	if err := embedded.Absolute(&opt.lib, &opt.dataDir, &opt.configFile, &opt.portsFile, &opt.verifiedFile); err != nil {
+		return opt, err
+	}
 	if opt.portsFile == "" {
 		opt.portsFile = filepath.Join(opt.dataDir, "ports.tsv")
 	}
@@ -124,6 +129,15 @@ func run(opt options) error {
 	if err != nil {
 		return err
 	}
+	if err := enterNowhere(opt.dataDir); err != nil {
+		return err
+	}
+	go func() {
+		if err := openGate(opt.dataDir); err != nil {
+			fmt.Fprintln(os.Stderr, "keystone-clickhouse:", err)
+			os.Exit(exitFailure) // the engine waits at the gate: it has taken nothing yet
+		}
+	}()
 	prompt, parent, err := openPrompt()
 	if err != nil {
 		return err

@@ -71,6 +71,7 @@ func (c *devCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(infoPath)) }()
+	defer c.followAnalysts(a, servers.clickhouse)()
 	select {
 	case <-a.ctx.Done():
 		fmt.Fprintln(a.stderr, "stopping ...")
@@ -113,6 +114,9 @@ func (c *devCmd) start(a *app, group *service.Group) (*engines, *roles, error) {
 	if err := migrate(ctx, a.log, &to, c.topics()); err != nil {
 		return nil, nil, err
 	}
+	if err := refreshAnalysts(ctx, c.DataDir, servers.clickhouse); err != nil {
+		return nil, nil, err
+	}
 	info, err := c.demoTenant(ctx, to.StoreDSN)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the demo tenant: %w", err)
@@ -140,6 +144,9 @@ func (c *devCmd) start(a *app, group *service.Group) (*engines, *roles, error) {
 	info.Brokers, info.SQLDSN, info.ClickHouseDSN = to.Brokers, to.StoreDSN, to.ClickhouseDSN
 	info.Pid = os.Getpid()
 	info.ClickHouseURL = servers.clickhouse.HTTPDSN()
+	if info.Analysts, err = analystsSum(c.DataDir); err != nil {
+		return nil, nil, err
+	}
 	if err := writeDevInfo(c.DataDir, info); err != nil {
 		return nil, nil, err
 	}

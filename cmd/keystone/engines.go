@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keystone-cdp/keystone/analytics/access"
 	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/embedded/broker"
 	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
@@ -69,6 +70,11 @@ func newClickHouse(f engineFlags, enginesDir, dataDir string, log *slog.Logger) 
 	}
 	config.DataDir = filepath.Join(dataDir, "clickhouse")
 	config.HTTPPort, config.TCPPort, config.Logger = f.ClickhouseHTTP, f.ClickhouseTCP, log
+	analysts, _, err := access.Read(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	config.Users = analysts.Users(clickhouse.Database)
 	return clickhouse.New(config)
 }
 

@@ -24,6 +24,7 @@ type devInfo struct {
 	ClickHouseURL  string   `json:"clickhouse_url"` // HTTP, with credentials
 	ClickHouseDSN  string   `json:"clickhouse_dsn"` // native protocol, with credentials
 	Pid            int      `json:"pid"`
+	Analysts       string   `json:"analysts"` // which analysts.json ClickHouse runs with: see analystsSum
 }
 
 const devInfoFile = "dev.json"

@@ -25,6 +25,7 @@ const (
 	codeNotEnoughPrivileges  = 497
 	codeQuotaExceeded        = 201
 	codeReadonly             = 164
+	codeNoPlace              = 1001 // the engine runs in a folder that is no more: no path leads anywhere
 )
 
 // post sends a query to the HTTP port and returns status and body.
@@ -132,6 +133,7 @@ func TestOwnUserHasWhatThePipelineNeedsAndNoMore(t *testing.T) {
 	}
 	for _, query := range []string{
 		"SELECT * FROM file('/etc/passwd', LineAsString)",
+		"SELECT file('/etc/passwd')",
 		"INSERT INTO FUNCTION file('/tmp/never', LineAsString) SELECT 'x'",
 		"SELECT * FROM url('http://127.0.0.1:1/', LineAsString)",
 		"CREATE TABLE f (x String) ENGINE = File(LineAsString, '/etc/passwd')",
@@ -142,7 +144,7 @@ func TestOwnUserHasWhatThePipelineNeedsAndNoMore(t *testing.T) {
 		"SYSTEM STOP LISTEN HTTP",
 		"SYSTEM SHUTDOWN",
 	} {
-		wantCode(t, query, conn.Exec(testContext(t), query), codeNotEnoughPrivileges)
+		wantCode(t, query, conn.Exec(testContext(t), query), codeNotEnoughPrivileges, codeNoPlace)
 	}
 }
 

@@ -142,6 +142,48 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
+// SetUsers replaces the users besides the pipeline's own and starts the engine again with them: it
+// reads them at its start only. Connections break; the ports stay. Where it does not start with them
+// it is started with those it had. Of a server that does not run they are for the next start.
+func (s *Server) SetUsers(ctx context.Context, users []User) error {
+	s.lifecycle.Lock()
+	defer s.lifecycle.Unlock()
+	cfg, before := s.cfg, s.cfg.Users
+	cfg.Users = users
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("set clickhouse users: %w", err)
+	}
+	if s.stop == nil {
+		s.cfg.Users = users
+		return nil
+	}
+	s.stop()
+	<-s.stopped
+	s.cfg.Users = users
+	child, err := s.startChild(ctx)
+	if err != nil {
+		s.cfg.Users = before
+		var again error
+		if child, again = s.startChild(context.WithoutCancel(ctx)); again != nil {
+			s.lock.Release()
+			s.stop = nil
+			err = errors.Join(err, again)
+			select {
+			case s.failed <- err:
+			default: // an earlier run's error was never read
+			}
+			return fmt.Errorf("set clickhouse users: %w", err)
+		}
+	}
+	supervision, stop := context.WithCancel(context.Background())
+	s.stop, s.killed, s.stopped = stop, make(chan struct{}), make(chan struct{})
+	go s.supervise(supervision, child)
+	if err != nil {
+		return fmt.Errorf("set clickhouse users: %w", err)
+	}
+	return nil
+}
+
 // Failed delivers one error when the engine died and could not be brought back.
 // The server must still be stopped.
 func (s *Server) Failed() <-chan error { return s.failed }

@@ -62,12 +62,13 @@ type Config struct {
 
 // User is a login for analysts. It sees what its grants say and nothing else.
 type User struct {
-	Name           string            // letters, digits and _
-	PasswordSHA256 string            // 64 hex digits
-	Grants         []string          // "GRANT SELECT ON keystone.events", one statement each
-	RowFilters     []RowFilter       // rows of a table the user may see
-	Settings       map[string]string // of the user's profile, such as readonly or max_memory_usage
-	Fixed          []string          // settings the user must not change
+	Name           string               // letters, digits and _
+	PasswordSHA256 string               // 64 hex digits
+	Grants         []string             // "GRANT SELECT ON keystone.events", one statement each
+	RowFilters     []RowFilter          // rows of a table the user may see
+	Settings       map[string]string    // of the user's profile, such as readonly or max_memory_usage
+	Fixed          []string             // settings the user must not change
+	Bounds         map[string][2]string // settings the user may change, from the first to the second value
 	Quota          Quota
 }
 
@@ -183,6 +184,9 @@ func (u User) validate() error {
 	}
 	for _, setting := range u.Fixed {
 		name("fixed setting", setting)
+	}
+	for setting := range u.Bounds {
+		name("bounded setting", setting)
 	}
 	if u.Quota.Interval < 0 || u.Quota.Interval%time.Second != 0 {
 		broken("quota interval must be whole seconds")

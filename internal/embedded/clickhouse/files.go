@@ -81,11 +81,11 @@ func usersXML(cfg Config, password string) []byte {
 	var x xmlWriter
 	x.open("clickhouse")
 	x.open("profiles")
-	writeProfile(&x, "default", defaultSettings, nil)
+	writeProfile(&x, "default", User{Settings: defaultSettings})
 	// The launcher's session holds the only slot of the default user.
-	writeProfile(&x, bootProfile, map[string]string{"max_sessions_for_user": "1"}, nil)
+	writeProfile(&x, bootProfile, User{Settings: map[string]string{"max_sessions_for_user": "1"}})
 	for _, u := range cfg.Users {
-		writeProfile(&x, u.Name, u.Settings, u.Fixed)
+		writeProfile(&x, u.Name, u)
 	}
 	x.close("profiles")
 
@@ -179,18 +179,24 @@ func writeGrants(x *xmlWriter, grants []string) {
 	x.close("grants")
 }
 
-func writeProfile(x *xmlWriter, name string, settings map[string]string, fixed []string) {
+func writeProfile(x *xmlWriter, name string, u User) {
 	merged := maps.Clone(defaultSettings)
-	maps.Copy(merged, settings)
+	maps.Copy(merged, u.Settings)
 	x.open(name)
 	for _, setting := range slices.Sorted(maps.Keys(merged)) {
 		x.text(setting, merged[setting])
 	}
-	if len(fixed) > 0 {
+	if len(u.Fixed)+len(u.Bounds) > 0 {
 		x.open("constraints")
-		for _, setting := range fixed {
+		for _, setting := range u.Fixed {
 			x.open(setting)
 			x.text("const", "")
+			x.close(setting)
+		}
+		for _, setting := range slices.Sorted(maps.Keys(u.Bounds)) {
+			x.open(setting)
+			x.text("min", u.Bounds[setting][0])
+			x.text("max", u.Bounds[setting][1])
 			x.close(setting)
 		}
 		x.close("constraints")

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/keystone-cdp/keystone/analytics/access"
+	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
+)
+
+// The engine of `keystone dev` is another process's child, and reads its users at its start. A command
+// writes analysts.json, sends dev a SIGHUP, and waits until dev.json says that the engine runs with
+// that file.
+const (
+	analystsTimeout = time.Minute // the engine's end takes up to 17 s, its start up to 30 s
+	analystsPoll    = 50 * time.Millisecond
+)
+
+// analystsSum names what analysts.json holds; empty where there is none.
+func analystsSum(dataDir string) (string, error) {
+	_, text, err := access.Read(dataDir)
+	if err != nil || text == nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+// askDev makes a running dev take analysts.json over.
+func askDev(ctx context.Context, dataDir string) error {
+	want, err := analystsSum(dataDir)
+	if err != nil {
+		return err
+	}
+	info, err := readDevInfo(dataDir)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(info.Pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("tell keystone dev (pid %d): %w", info.Pid, err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, analystsTimeout,
+		fmt.Errorf("keystone dev did not start ClickHouse again within %s; its log says why", analystsTimeout))
+	defer cancel()
+	tick := time.NewTicker(analystsPoll)
+	defer tick.Stop()
+	for {
+		if info, err = readDevInfo(dataDir); err != nil {
+			return err
+		}
+		if info.Analysts == want {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// followAnalysts takes analysts.json over whenever the process gets a SIGHUP, until stop. A file that
+// cannot be used is logged, and the engine goes on with the users it has.
+func (c *devCmd) followAnalysts(a *app, server *clickhouse.Server) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+			if err := c.takeAnalysts(a.ctx, server); err != nil {
+				a.log.Error("cannot take the analysts over", "error", err)
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+	}
+}
+
+func (c *devCmd) takeAnalysts(ctx context.Context, server *clickhouse.Server) error {
+	analysts, _, err := access.Read(c.DataDir)
+	if err != nil {
+		return err
+	}
+	sum, err := analystsSum(c.DataDir)
+	if err != nil {
+		return err
+	}
+	if err := server.SetUsers(ctx, analysts.Users(clickhouse.Database)); err != nil {
+		return err
+	}
+	info, err := readDevInfo(c.DataDir)
+	if err != nil {
+		return err
+	}
+	info.Analysts = sum
+	return writeDevInfo(c.DataDir, info)
+}
+
+// refreshAnalysts lets the analysts read what migrations have added since.
+func refreshAnalysts(ctx context.Context, dataDir string, server *clickhouse.Server) error {
+	conn, err := query.Open(server.NativeDSN(), commandConns)
+	if err != nil {
+		return err
+	}
+	file := access.File{
+		Dir:    dataDir,
+		Tables: func(ctx context.Context) ([]access.Table, error) { return access.Tables(ctx, conn) },
+		Apply: func(ctx context.Context) error {
+			analysts, _, err := access.Read(dataDir)
+			if err != nil {
+				return err
+			}
+			return server.SetUsers(ctx, analysts.Users(clickhouse.Database))
+		},
+	}
+	return errors.Join(file.Refresh(ctx), conn.Close())
+}
+
+func parseDSN(dsn string) (*url.URL, error) {
+	u, err := url.Parse(dsn)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("the ClickHouse DSN must look like clickhouse://user:password@host:9000/keystone") // the cause may quote the password
+	}
+	return u, nil
+}
+
+// withLogin is a DSN with another user.
+func withLogin(dsn, user, password string) (string, error) {
+	u, err := parseDSN(dsn)
+	if err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(user, password)
+	return u.String(), nil
+}
