@@ -102,13 +102,15 @@ tracker: $(TRACKER) ## Bundle tracker.js from its modules
 	mv ingest/tracker/tracker.js.new ingest/tracker/tracker.js
 
 .PHONY: check-tracker
-check-tracker: $(TRACKER) ## Check the tracker's types, and that tracker.js is what its modules make
+check-tracker: $(TRACKER) ## Check the tracker's types and package, and that tracker.js is what its modules make
 	$(NPM_TRACKER) check
+	node --test --test-reporter=dot ingest/tracker/test/package.test.js
 	$(NPM_TRACKER) build | cmp - ingest/tracker/tracker.js || { echo "tracker.js is not up to date: make tracker"; exit 1; }
 
 .PHONY: test-tracker
-test-tracker: setup build check-tracker ## Test the tracker in Chromium against a running pipeline
-	node --test --test-reporter=spec ingest/tracker/test/all.test.js
+test-tracker: setup build check-tracker ## Test the tracker in Chromium (and Firefox, if there) against a running pipeline
+	@# Node 20 has its WebSocket behind a flag.
+	node --experimental-websocket --test --test-reporter=spec ingest/tracker/test/all.test.js
 
 .PHONY: lint
 lint: ## Run the linters

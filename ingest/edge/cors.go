@@ -19,7 +19,7 @@ var (
 const maxRequested = 4 << 10
 
 // allowOrigin lets the page that sent the request read the answer. The origin is echoed, never "*",
-// because a page may send with credentials; no cookie means anything here, so that gives nothing
+// because a page may send with credentials; no cookie opens anything here, so that gives nothing
 // away. The answer depends on the origin, so caches are told.
 func (r *request) allowOrigin(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Response.Header
