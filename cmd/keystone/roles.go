@@ -96,6 +96,11 @@ type roles struct {
 func newRoles(a *app, group *service.Group, f roleFlags) *roles {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	version, commit := build()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "keystone_build_info", Help: "Always 1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit}})
+	info.Set(1)
+	registry.MustRegister(info)
 	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
 }
 
