@@ -17,8 +17,9 @@ import (
 )
 
 type clickhouseCmd struct {
-	Serve  clickhouseServeCmd  `cmd:"" help:"Run the embedded ClickHouse alone, until Ctrl-C."`
-	Client clickhouseClientCmd `cmd:"" help:"Open an SQL prompt on ClickHouse, or run the SQL of --query or of standard input."`
+	Serve   clickhouseServeCmd   `cmd:"" help:"Run the embedded ClickHouse alone, until Ctrl-C."`
+	Client  clickhouseClientCmd  `cmd:"" help:"Open an SQL prompt on ClickHouse, or run the SQL of --query or of standard input."`
+	Migrate clickhouseMigrateCmd `cmd:"" help:"Copy everything to another ClickHouse, and compare."`
 }
 
 type clickhouseClientCmd struct {

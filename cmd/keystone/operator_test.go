@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/goccy/go-json"
+
+	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
 // fields reads one JSON object of the command line's output.
@@ -85,10 +89,37 @@ func TestOperator(t *testing.T) {
 	if strings.TrimSpace(out) != "2" {
 		t.Errorf("clickhouse client: %q", out)
 	}
+	// Nothing is sent any more, so the sink need not be stopped.
+	elsewhere := startClickHouse(t)
+	moved := d.keystone(t, "clickhouse", "migrate", "--to", elsewhere)
+	if !strings.Contains(moved, `{"table":"profiles","rows":3,"copied":3,"chunks":1}`) { // the third sent until its key was revoked
+		t.Errorf("clickhouse migrate: %s", moved)
+	}
+	if out := d.keystone(t, "clickhouse", "client", "--url", elsewhere, "--format", "TSV", "-q", "SELECT countIf(message_id = 'm1'), uniqExact(tenant_id) FROM events_resolved"); strings.TrimSpace(out) != "2\t2" {
+		t.Errorf("elsewhere: %s", out)
+	}
 	if status, err := http.Get(d.AdminURL + "/readyz"); err != nil || status.StatusCode != http.StatusOK {
 		t.Errorf("readyz: %v %v", status, err)
 	}
 	d.stop(t)
+}
+
+// startClickHouse starts another ClickHouse, empty, and answers its address with credentials.
+func startClickHouse(t *testing.T) string {
+	t.Helper()
+	server, err := clickhouse.New(enginetest.ClickHouseConfig(t, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.HTTPDSN()
 }
 
 func exportOf(t *testing.T, d *dev, tenant string) []map[string]any {

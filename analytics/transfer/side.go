@@ -1,0 +1,134 @@
+package transfer
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/keystone-cdp/keystone/analytics/schema"
+)
+
+// side is one ClickHouse, over HTTP.
+type side struct {
+	address  url.URL // without credentials and database
+	user     *url.Userinfo
+	database string
+}
+
+func newSide(text string) (*side, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("its address must look like http://user:password@host:8123/?database=keystone") // the cause would quote the password
+	}
+	s := &side{user: u.User, database: u.Query().Get("database")}
+	if s.database == "" {
+		s.database = schema.DefaultDatabase
+	}
+	s.address = url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
+	return s, nil
+}
+
+// dsn is the side's address for clickhouse-go.
+func (s *side) dsn() string {
+	u := s.address
+	u.User, u.Path = s.user, "/"+s.database
+	return u.String()
+}
+
+// maxRefusal bounds what is read of an answer that says why not.
+const maxRefusal = 4 << 10
+
+func (s *side) do(ctx context.Context, body io.Reader, settings url.Values) (io.ReadCloser, error) {
+	u := s.address
+	query := url.Values{"database": {s.database}}
+	for name, values := range settings {
+		query[name] = values
+	}
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if s.user != nil {
+		password, _ := s.user.Password()
+		req.SetBasicAuth(s.user.Username(), password)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close() //nolint:errcheck // it was only read from
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		return nil, errors.New(strings.TrimSpace(string(text)))
+	}
+	return resp.Body, nil
+}
+
+// query starts a statement and answers its result as it comes.
+func (s *side) query(ctx context.Context, statement string, settings url.Values) (io.ReadCloser, error) {
+	return s.do(ctx, strings.NewReader(statement), settings)
+}
+
+// insert runs an INSERT whose rows are data.
+func (s *side) insert(ctx context.Context, statement string, data io.Reader, settings url.Values) error {
+	settings.Set("query", statement)
+	out, err := s.do(ctx, data, settings)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, out)
+	return errors.Join(err, out.Close())
+}
+
+// lines runs a statement and hands on each row's columns.
+func (s *side) lines(ctx context.Context, statement string, row func(columns []string) error) error {
+	out, err := s.query(ctx, statement+" FORMAT TSVRaw", url.Values{"wait_end_of_query": {"1"}})
+	if err != nil {
+		return err
+	}
+	defer out.Close() //nolint:errcheck // it was only read from
+	scan := bufio.NewScanner(out)
+	for scan.Scan() {
+		if err := row(strings.Split(scan.Text(), "\t")); err != nil {
+			return err
+		}
+	}
+	return scan.Err()
+}
+
+// print is what a chunk is known by.
+type print struct {
+	rows int64
+	sum  uint64 // of the rows' hashes
+}
+
+// prints are those of all of a table's chunks.
+func (s *side) prints(ctx context.Context, t *table) (map[string]print, error) {
+	all := map[string]print{}
+	err := s.lines(ctx, t.selectPrints(), func(c []string) error {
+		rows, err := strconv.ParseInt(c[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		sum, err := strconv.ParseUint(c[2], 10, 64)
+		all[c[0]] = print{rows, sum}
+		return err
+	})
+	return all, err
+}
+
+// empty removes a chunk.
+func (s *side) empty(ctx context.Context, t *table, chunk string) error {
+	out, err := s.query(ctx, "ALTER TABLE "+t.name+" DELETE WHERE "+t.inChunk(chunk), url.Values{"mutations_sync": {"2"}})
+	if err != nil {
+		return fmt.Errorf("empty chunk %s: %w", chunk, err)
+	}
+	return out.Close()
+}

@@ -1,0 +1,176 @@
+package transfer_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/transfer"
+	"github.com/keystone-cdp/keystone/bench/fill"
+	"github.com/keystone-cdp/keystone/bench/shop"
+	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
+)
+
+func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
+
+func address(db enginetest.ClickHouseDB) string {
+	u, _ := url.Parse(db.HTTPURL) // enginetest made it
+	u.User, u.RawQuery = url.UserPassword(db.User, db.Password), "database="+db.Database
+	return u.String()
+}
+
+// source is a database with a shop's events and all that comes of them.
+func source(t *testing.T) enginetest.ClickHouseDB {
+	t.Helper()
+	db := enginetest.ClickHouse(t)
+	m, err := schema.New(db.NativeDSN, schema.Engines{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fill.Shop(t, db.NativeDSN, uuid.New(), 8_000, shop.DefaultConfig())
+	return db
+}
+
+// answers are what analysts would see.
+func answers(t *testing.T, dsn string) (all []string) {
+	t.Helper()
+	conn, err := query.Open(dsn, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, q := range []string{
+		`SELECT toString((count(), uniqExact(profile_id), uniqExact(message_id), sum(revenue), sum(cityHash64(payload, context, extra)))) FROM events_resolved`,
+		`SELECT toString((count(), sum(events), sum(orders), sum(revenue))) FROM sessions`,
+		`SELECT toString((count(), sum(cityHash64(attributes)))) FROM profiles FINAL`,
+		`SELECT toString((count(), uniqExact(loser_id))) FROM profile_merges`,
+		`SELECT toString((count(), sum(cityHash64(path)))) FROM attribute_changes`,
+		`SELECT toString((count(), sum(total))) FROM orders FINAL`,
+		`SELECT toString((count(), sum(cityHash64(name)))) FROM products FINAL`,
+		`SELECT toString(groupArray((topic, partition, next_offset, marks))) FROM (SELECT * FROM sink_positions FINAL ORDER BY topic, partition)`,
+	} {
+		var text string
+		if err := conn.QueryRow(t.Context(), q).Scan(&text); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+func exec(t *testing.T, dsn, statement string) {
+	t.Helper()
+	conn, err := query.Open(dsn, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Exec(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copied(r transfer.Report) (n int64) {
+	for _, table := range r {
+		n += table.Copied
+	}
+	return n
+}
+
+// Between two servers, and interrupted on the way: in the end analysts see the same on both, and what
+// was there already is not copied again.
+func TestTransfer(t *testing.T) {
+	db := source(t)
+	server, err := clickhouse.New(enginetest.ClickHouseConfig(t, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	cfg := transfer.DefaultConfig()
+	cfg.From, cfg.To, cfg.ChunkRows = address(db), server.HTTPDSN(), 500
+	want := answers(t, db.NativeDSN)
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	cfg.Progress = func(done, total int64) {
+		if done > total/2 {
+			interrupt()
+		}
+	}
+	first, err := transfer.Run(ctx, cfg)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("%+v, %v", first, err)
+	}
+
+	var last, all int64
+	cfg.Progress = func(done, total int64) { last, all = done, total }
+	second, err := transfer.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows int64
+	for _, table := range second {
+		rows += table.Rows
+	}
+	if n := copied(second); n == 0 || n > rows*2/3 || last != all || all != rows {
+		t.Errorf("copied %d of %d rows after half was there; progress %d of %d", n, rows, last, all)
+	}
+	if got := answers(t, server.NativeDSN()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("the destination answers\n%s\nand the source\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	third, err := transfer.Run(t.Context(), cfg)
+	if err != nil || copied(third) != 0 {
+		t.Errorf("run again it copied %d rows: %v", copied(third), err)
+	}
+
+	// A chunk that was damaged is made anew, and no other.
+	exec(t, server.NativeDSN(), "ALTER TABLE events UPDATE payload = '{}' WHERE offset = 700 SETTINGS mutations_sync = 2")
+	fourth, err := transfer.Run(t.Context(), cfg)
+	if n := copied(fourth); err != nil || n == 0 || n > 4*cfg.ChunkRows {
+		t.Errorf("%d rows: %v", n, err)
+	}
+	if got := answers(t, server.NativeDSN()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("after the damage the destination answers %v", got)
+	}
+}
+
+// What is at the destination and not at the source is somebody else's: it is neither kept nor removed
+// in silence.
+func TestTransferIntoAnothersTables(t *testing.T) {
+	from, to := source(t), enginetest.ClickHouse(t)
+	cfg := transfer.DefaultConfig()
+	cfg.From, cfg.To = address(from), address(to)
+	if _, err := transfer.Run(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, to.NativeDSN, "INSERT INTO events (message_id, topic, partition, offset) VALUES ('foreign', 'other', 0, 7)")
+	if _, err := transfer.Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "other/0/0") {
+		t.Errorf("%v", err)
+	}
+	cfg.From = strings.Replace(cfg.From, from.Password, "secret-and-wrong", 1)
+	if _, err := transfer.Run(t.Context(), cfg); err == nil || strings.Contains(err.Error(), "secret-and-wrong") {
+		t.Errorf("%v", err)
+	}
+}
