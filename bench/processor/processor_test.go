@@ -196,7 +196,7 @@ func newProcessor(tb testing.TB, dsn string, seeds []string, reg prometheus.Regi
 }
 
 const (
-	poll     = 2 * time.Millisecond
+	poll     = 20 * time.Millisecond
 	patience = 5 * time.Minute
 )
 

@@ -14,7 +14,7 @@ import (
 // by tenant and profile. An identifier, span or order is told by its present owner's record, a merge
 // by its winner's, a product by that of the profile whose event changed it.
 func (r *Result) Changes() []event.Change {
-	b := book{at: make(map[uuid.UUID]int, len(r.Profiles))}
+	b := book{at: make(map[uuid.UUID]int, len(r.Profiles)), changes: make([]event.Change, 0, len(r.Profiles))}
 	for _, p := range r.Profiles {
 		state := p.State()
 		b.of(p.Tenant, p.ID).Profile = &state

@@ -3,10 +3,9 @@ package apply
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/identity"
@@ -82,30 +81,24 @@ var (
 // KeysOf is what must be loaded for a batch of events.
 func KeysOf(events []Event) Keys {
 	var k Keys
-	orders, products := 0, 0
+	orders, products, ids := 0, 0, 0
 	for i := range events {
 		n := events[i].scan()
+		ids += len(events[i].IDs.Anonymous) + len(events[i].IDs.Verified)
 		products += len(n.products)
 		if n.order != "" {
 			orders++
 		}
 	}
-	k.Nodes = make([]NodeKey, 0, len(events)/2)
 	k.Orders, k.Products = make([]OrderKey, 0, orders), make([]ProductKey, 0, products)
-	nodes := make(map[uuid.UUID]struct{}, len(events))
-	node := func(tenant, id uuid.UUID) { // most are there already: sorting is what costs
-		if _, ok := nodes[id]; !ok {
-			nodes[id] = struct{}{}
-			k.Nodes = append(k.Nodes, NodeKey{tenant, id})
-		}
-	}
+	nodes := newNodeSet(ids)
 	for i := range events {
 		e := &events[i]
 		for _, id := range e.IDs.Anonymous {
-			node(e.Tenant, id.Node)
+			nodes.add(NodeKey{e.Tenant, id.Node})
 		}
 		for _, id := range e.IDs.Verified {
-			node(e.Tenant, id.Node)
+			nodes.add(NodeKey{e.Tenant, id.Node})
 		}
 		n := e.scan()
 		if n.order != "" {
@@ -115,10 +108,40 @@ func KeysOf(events []Event) Keys {
 			k.Products = append(k.Products, ProductKey{e.Tenant, p.ProductID})
 		}
 	}
+	k.Nodes = nodes.keys
 	slices.SortFunc(k.Nodes, NodeKey.compare)
 	k.Orders = distinct(k.Orders, OrderKey.compare)
 	k.Products = distinct(k.Products, ProductKey.compare)
 	return k
+}
+
+// nodeSet makes node keys distinct before they are sorted: most are there already, and sorting is what
+// costs. A node id is a hash, so it needs no other. (Ids can be made up to meet here; a batch is small.)
+type nodeSet struct {
+	slots []uint32 // places in keys, plus one; as many as a power of two
+	keys  []NodeKey
+}
+
+func newNodeSet(most int) nodeSet {
+	size := 16
+	for size < 2*most {
+		size *= 2
+	}
+	return nodeSet{slots: make([]uint32, size), keys: make([]NodeKey, 0, most/2)}
+}
+
+func (s *nodeSet) add(k NodeKey) {
+	for at := binary.LittleEndian.Uint32(k.Node[:4]); ; at++ {
+		slot := &s.slots[at&uint32(len(s.slots)-1)]
+		if *slot == 0 {
+			s.keys = append(s.keys, k)
+			*slot = uint32(len(s.keys))
+			return
+		}
+		if s.keys[*slot-1] == k {
+			return
+		}
+	}
 }
 
 func distinct[K comparable](keys []K, compare func(a, b K) int) []K {

@@ -61,6 +61,7 @@ type Graph struct {
 // merge, while Resolve runs, and has to bring the loser's counters, attributes and orders over.
 func New(l Loaded, merged func(*Merge)) *Graph {
 	g := &Graph{LastCreatedAt: l.LastCreatedAt, identifiers: l.Identifiers, profiles: l.Profiles, merged: merged}
+	g.touchedProfiles = make([]*Profile, 0, len(l.Profiles)) // most batches change all of them
 	for _, p := range g.profiles {
 		p.unloaded = p.Owned.Total() + p.Spans + p.Orders
 	}

@@ -24,7 +24,7 @@ type Source struct {
 
 // Changes appends the records that tell changes to the column store.
 func Changes(dst []Record, src Source, changes []event.Change) ([]Record, error) {
-	w := writer{records: dst, headers: [...]kgo.RecordHeader{
+	w := writer{records: slices.Grow(dst, len(changes)), room: make([]kgo.RecordHeader, 4*len(changes)), headers: [...]kgo.RecordHeader{
 		{Key: event.HeaderSourceTopic, Value: []byte(src.Topic)},
 		{Key: event.HeaderSourcePartition, Value: strconv.AppendInt(nil, int64(src.Partition), 10)},
 		{Key: event.HeaderSourceOffset, Value: strconv.AppendInt(nil, src.NextOffset, 10)},
@@ -40,6 +40,7 @@ func Changes(dst []Record, src Source, changes []event.Change) ([]Record, error)
 type writer struct {
 	records  []Record
 	headers  [3]kgo.RecordHeader
+	room     []kgo.RecordHeader // for the headers of the records to come
 	sequence int64
 }
 
@@ -68,7 +69,11 @@ func (w *writer) change(c *event.Change) error {
 }
 
 func (w *writer) record(c *event.Change, value []byte) {
-	headers := make([]kgo.RecordHeader, 4)
+	if len(w.room) == 0 {
+		w.room = make([]kgo.RecordHeader, 4)
+	}
+	headers := w.room[:4:4]
+	w.room = w.room[4:]
 	copy(headers, w.headers[:])
 	headers[3] = kgo.RecordHeader{Key: event.HeaderSequence, Value: strconv.AppendInt(nil, w.sequence, 10)}
 	w.sequence++

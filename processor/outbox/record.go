@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -43,7 +45,9 @@ func Encode(records []Record) ([]byte, error) {
 	if size > maxRawBytes {
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, size, maxRawBytes)
 	}
-	raw := make([]byte, 0, size)
+	buf := getRaw()
+	defer putRaw(buf)
+	raw := slices.Grow(*buf, size)
 	raw = binary.AppendUvarint(raw, uint64(len(records)))
 	for i := range records {
 		r := &records[i]
@@ -56,6 +60,7 @@ func Encode(records []Record) ([]byte, error) {
 			raw = appendField(raw, h.Value)
 		}
 	}
+	*buf = raw
 	payload := make([]byte, 1+s2.MaxEncodedLen(len(raw)))
 	payload[0] = formatS2
 	payload = payload[:1+len(s2.Encode(payload[1:], raw))]
@@ -64,6 +69,21 @@ func Encode(records []Record) ([]byte, error) {
 	}
 	return payload, nil
 }
+
+// raws are buffers for what is packed: as large as a batch, and of use for a moment only.
+var raws = sync.Pool{New: func() any { return new([]byte) }}
+
+func getRaw() *[]byte { return raws.Get().(*[]byte) }
+
+func putRaw(buf *[]byte) {
+	if cap(*buf) <= maxKeptBytes {
+		*buf = (*buf)[:0]
+		raws.Put(buf)
+	}
+}
+
+// maxKeptBytes is the largest buffer that is kept for the next batch.
+const maxKeptBytes = 1 << 20
 
 func appendField(dst, field []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(field)))

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,6 +112,7 @@ func (m *memory) recall(l *rows) apply.Keys {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	rest := apply.Keys{Orders: l.keys.Orders}
+	l.identifiers, l.profiles = slices.Grow(l.identifiers, len(l.keys.Nodes)), slices.Grow(l.profiles, len(l.keys.Nodes))
 	for _, k := range l.keys.Nodes {
 		if d, ok := m.devices.get(k.Node); ok {
 			l.identifiers = append(l.identifiers, d.Identifier)
