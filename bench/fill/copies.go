@@ -37,10 +37,11 @@ func text(column string) string {
 	return "if(" + column + " = '', '', concat(" + column + ", '-', toString(copy)))"
 }
 
-// node is a column of ids; no id stays none.
+// node is a column of ids; no id stays none. All bits of an id change, so that copies are no neighbours in
+// the order of the table, where they would compress as no other rows do.
 func node(column string) string {
 	const none = "toUUID('00000000-0000-0000-0000-000000000000')"
-	return "if(" + column + " = " + none + ", " + none + ", reinterpret(bitXor(reinterpret(" + column + ", 'UInt128'), bitShiftLeft(toUInt128(copy), 40)), 'UUID'))"
+	return "if(" + column + " = " + none + ", " + none + ", reinterpret(bitXor(reinterpret(" + column + ", 'UInt128'), reinterpret(sipHash128(copy), 'UInt128')), 'UUID'))"
 }
 
 // Copies makes of what the tables hold n times as much: as many other visitors and people, with the
