@@ -110,6 +110,11 @@ check-tracker: $(TRACKER) ## Check the tracker's types, and that tracker.js is w
 test-tracker: setup build check-tracker ## Test the tracker in Chromium against a running pipeline
 	node --test --test-reporter=spec ingest/tracker/test/all.test.js
 
+.PHONY: schema-doc
+schema-doc: setup ## Write docs/schema.md and the answers in the cookbook
+	go test -count=1 ./analytics/schema -run '^TestDocument$$' -args -update
+	go test -count=1 ./analytics -run '^TestCookbook$$' -args -update
+
 .PHONY: lint
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...
