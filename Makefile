@@ -102,13 +102,15 @@ tracker: $(TRACKER) ## Bundle tracker.js from its modules
 	mv ingest/tracker/tracker.js.new ingest/tracker/tracker.js
 
 .PHONY: check-tracker
-check-tracker: $(TRACKER) ## Check the tracker's types, and that tracker.js is what its modules make
+check-tracker: $(TRACKER) ## Check the tracker's types and package, and that tracker.js is what its modules make
 	$(NPM_TRACKER) check
+	node --test --test-reporter=dot ingest/tracker/test/package.test.js
 	$(NPM_TRACKER) build | cmp - ingest/tracker/tracker.js || { echo "tracker.js is not up to date: make tracker"; exit 1; }
 
 .PHONY: test-tracker
-test-tracker: setup build check-tracker ## Test the tracker in Chromium against a running pipeline
-	node --test --test-reporter=spec ingest/tracker/test/all.test.js
+test-tracker: setup build check-tracker ## Test the tracker in Chromium (and Firefox, if there) against a running pipeline
+	@# Node 20 has its WebSocket behind a flag.
+	node --experimental-websocket --test --test-reporter=spec ingest/tracker/test/all.test.js
 
 .PHONY: schema-doc
 schema-doc: setup ## Write docs/schema.md and the answers in the cookbook
@@ -122,6 +124,10 @@ lint: ## Run the linters
 .PHONY: bench
 bench: setup build ## One number for each stage: edge, processor, sink
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./bench/...
+
+.PHONY: guard
+guard: ## Hold the edge's processor time to the ratio that has been reached (on a quiet machine)
+	KEYSTONE_BENCH_GUARD=1 go test -count=1 -v -run Ratio -timeout 10m ./bench/edge
 
 .PHONY: bench-once
 bench-once: setup build ## Every benchmark once, to see that it still runs

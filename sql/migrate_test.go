@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pressly/goose/v3"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -50,7 +51,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 		}
 	}
 	full := tables(t, pool)
-	for _, table := range []string{"profiles", "identifiers", "outbox", "processor_offsets", "seen_messages", "api_keys"} {
+	for _, table := range []string{"profiles", "identifiers", "outbox", "processor_offsets", "message_ids", "api_keys"} {
 		if !strings.Contains(full, table) {
 			t.Errorf("no table %s in %s", table, full)
 		}
@@ -72,6 +73,32 @@ func TestMigrateUpDownUp(t *testing.T) {
 	}
 	if again := tables(t, pool); again != full {
 		t.Errorf("first %s, then %s", full, again)
+	}
+}
+
+// Message ids that are remembered stay so when their table changes.
+func TestMigrateRemembersMessages(t *testing.T) {
+	ctx := context.Background()
+	dsn := freshStore(t)
+	before := func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.UpTo(ctx, 8) }
+	if err := migrate(ctx, dsn, quiet, before); err != nil {
+		t.Fatal(err)
+	}
+	pool := open(t, dsn)
+	if _, err := pool.Exec(ctx, `INSERT INTO seen_messages (tenant_id, message_hash, expires_at)
+		VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', '2026-12-01 00:00:00+00')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := Migrate(ctx, dsn, quiet); err != nil {
+		t.Fatal(err)
+	}
+	var kept int
+	if err := pool.QueryRow(ctx, `SELECT count(*) FROM message_ids WHERE message_hash = '00000000-0000-0000-0000-000000000002'
+		AND expires_at = '2026-12-01 00:00:00+00'`).Scan(&kept); err != nil || kept != 1 {
+		t.Errorf("%d rows: %v", kept, err)
+	}
+	if strings.Contains(tables(t, pool), "seen_messages") {
+		t.Error("the old table is still there")
 	}
 }
 

@@ -101,14 +101,23 @@ func (m *Migrator) DownTo(ctx context.Context, version int64) error {
 	return nil
 }
 
-// Version tells the newest migration applied and the newest there is.
+// Version tells the newest migration applied and the newest there is. It only looks (goose would make its
+// table): a database without our tables, or that is not there, has version 0.
 func (m *Migrator) Version(ctx context.Context) (have, want int64, err error) {
 	p, err := m.provider()
 	if err != nil {
 		return 0, 0, err
 	}
-	if have, want, err = p.GetVersions(ctx); err != nil {
-		return 0, 0, fmt.Errorf("read clickhouse schema version: %w", err)
+	for _, source := range p.ListSources() {
+		want = max(want, source.Version)
+	}
+	var there uint64
+	err = m.boot.QueryRowContext(ctx, "SELECT count() FROM system.tables WHERE database = ? AND name = ?", m.database, historyTable).Scan(&there)
+	if err == nil && there > 0 {
+		err = m.db.QueryRowContext(ctx, history{m.engines}.GetLatestVersion(historyTable)).Scan(&have)
+	}
+	if err != nil {
+		return 0, want, fmt.Errorf("read clickhouse schema version: %w", err)
 	}
 	return have, want, nil
 }

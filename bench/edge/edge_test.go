@@ -3,12 +3,14 @@ package edge_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,7 @@ const (
 	envRole    = "KEYSTONE_BENCH_ROLE"
 	envBrokers = "KEYSTONE_BENCH_BROKERS"
 	envDir     = "KEYSTONE_BENCH_DIR"
+	envProfile = "KEYSTONE_BENCH_PROFILE" // where each server writes a CPU profile; set by hand
 	roleEdge   = "edge"
 	roleNoop   = "noop"
 )
@@ -48,13 +51,26 @@ func TestMain(m *testing.M) {
 	url, stop, err := serve()
 	if err == nil {
 		fmt.Println(url)
+		if path := os.Getenv(envProfile); path != "" {
+			err = profile(fmt.Sprintf("%s.%s.%d", path, os.Getenv(envRole), os.Getpid()))
+		}
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, whatever becomes of it
-		err = stop()
+		err = errors.Join(err, stop())
+		pprof.StopCPUProfile()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// profile writes a CPU profile until the server has stopped.
+func profile(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(f)
 }
 
 func serveEdge() (string, func() error, error) {
@@ -86,35 +102,35 @@ func serveNoop() (string, func() error, error) {
 }
 
 // child starts a server and answers where it listens.
-func child(b *testing.B, role string, env ...string) (url string, pid int) {
-	b.Helper()
+func child(tb testing.TB, role string, env ...string) (url string, pid int) {
+	tb.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(append(os.Environ(), env...), envRole+"="+role)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = in.Close()
 		if err := cmd.Wait(); err != nil {
-			b.Errorf("stop the %s: %v", role, err)
+			tb.Errorf("stop the %s: %v", role, err)
 		}
 	})
 	url, err = bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		b.Fatalf("start the %s: %v", role, err)
+		tb.Fatalf("start the %s: %v", role, err)
 	}
 	return strings.TrimSpace(url), cmd.Process.Pid
 }
@@ -122,77 +138,139 @@ func child(b *testing.B, role string, env ...string) (url string, pid int) {
 // events is how many each server takes in one round.
 const events = 30_000
 
+// scenario is one kind of load.
+type scenario struct {
+	name        string
+	connections int
+	batch       int     // events in a request; 0: one, on the path for one
+	rate        float64 // events a second; 0: as fast as they are answered
+	shop        bool    // the shop's events instead of those of 400 bytes
+	list, gzip  bool
+}
+
+var scenarios = []scenario{
+	{name: "single/64", connections: 64},
+	{name: "single/256", connections: 256},
+	{name: "single/64/rate", connections: 64, rate: 15_000},
+	{name: "single/256/rate", connections: 256, rate: 15_000},
+	{name: "single/64/shop", connections: 64, shop: true},
+	{name: "batch/100/shop", connections: 32, batch: 100, shop: true},
+	{name: "batch/1000/ndjson", connections: 8, batch: 1000},
+	{name: "batch/1000/json", connections: 8, batch: 1000, list: true},
+	{name: "batch/1000/ndjson-gzip", connections: 8, batch: 1000, gzip: true},
+	{name: "batch/1000/json-gzip", connections: 8, batch: 1000, list: true, gzip: true},
+}
+
+// pair is a server that only answers and the edge, each in a process of its own, under one scenario.
+type pair struct {
+	noop, edge load.Config
+	source     func(tb testing.TB, seed uint64, n int) load.Source
+	events     int // the edge takes in a round
+}
+
+func startPair(tb testing.TB, c scenario) *pair {
+	tb.Helper()
+	p := &pair{source: small, events: events}
+	if c.shop {
+		p.source = visits
+	}
+	p.noop = load.DefaultConfig()
+	p.noop.Key, p.noop.Connections, p.noop.Rate = edge.TrackerKey, c.connections, c.rate
+	p.edge = p.noop
+	if c.batch > 0 {
+		p.edge.Path, p.edge.Key, p.edge.BatchEvents, p.events = load.PathBatch, edge.IntegrationKey, c.batch, 4*events
+		p.edge.List, p.edge.Gzip = c.list, c.gzip
+	}
+	p.noop.URL, p.noop.ServerPID = child(tb, roleNoop)
+	seeds := startLog(tb)
+	p.edge.URL, p.edge.ServerPID = child(tb, roleEdge, envBrokers+"="+strings.Join(seeds, ","), envDir+"="+filepath.Join(tb.TempDir(), "spool"))
+	return p
+}
+
+// round adds to the reports what each server takes for a round of events.
+func (p *pair) round(tb testing.TB, seed uint64, floor, real *load.Report) {
+	tb.Helper()
+	run(tb, floor, p.noop, p.source(tb, seed, events), events)
+	run(tb, real, p.edge, p.source(tb, seed, p.events), p.events)
+}
+
 // BenchmarkEdge is requests and events per second, and the edge's processor time for each event: as
 // such, and as a multiple of what a server takes that only answers. The load generator and the
 // broker share the cores.
+//
+// Where a rate is given both servers get requests at that rate (open loop), and so are equally busy.
+// Without one each gets as many as it answers: the server that only answers is then never woken from
+// sleep, which is a good part of what a request costs.
 func BenchmarkEdge(b *testing.B) {
-	for _, c := range []struct {
-		name        string
-		path, key   string
-		connections int
-		batch       int
-	}{
-		{"single/64", load.PathIngest, edge.TrackerKey, 64, 1},
-		{"single/256", load.PathIngest, edge.TrackerKey, 256, 1},
-		{"batch/100", load.PathBatch, edge.IntegrationKey, 32, 100},
-	} {
+	for _, c := range scenarios {
 		b.Run(c.name, func(b *testing.B) {
-			noopURL, noopPID := child(b, roleNoop)
-			seeds := startLog(b)
-			edgeURL, edgePID := child(b, roleEdge, envBrokers+"="+strings.Join(seeds, ","), envDir+"="+filepath.Join(b.TempDir(), "spool"))
-			cfg := load.DefaultConfig()
-			cfg.Path, cfg.Key, cfg.Connections, cfg.BatchEvents = c.path, c.key, c.connections, c.batch
+			p := startPair(b, c)
 			var floor, real load.Report
-			for round := uint64(1); b.Loop(); round++ {
-				b.StopTimer()
-				noop := cfg
-				noop.Path, noop.BatchEvents = load.PathIngest, 1
-				run(b, &floor, noop, noopURL, noopPID, round)
-				b.StartTimer()
-				run(b, &real, cfg, edgeURL, edgePID, round)
+			for seed := uint64(1); b.Loop(); seed++ {
+				p.round(b, seed, &floor, &real)
 			}
 			report(b, c.name, &floor, &real)
 		})
 	}
 }
 
+// visits is the shop's stream: about 700 bytes an event.
+func visits(tb testing.TB, seed uint64, n int) load.Source {
+	tb.Helper()
+	s := shop.DefaultConfig()
+	s.Seed, s.Events, s.Undated = seed, n, true
+	stream, err := shop.New(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return func(dst []byte) ([]byte, uint64, bool) {
+		out, d, ok := stream.Next(dst)
+		return out, d.Lane, ok
+	}
+}
+
+// small is events of 400 bytes, of ten from each visitor.
+func small(tb testing.TB, seed uint64, n int) load.Source {
+	tb.Helper()
+	i := 0
+	return func(dst []byte) ([]byte, uint64, bool) {
+		if i == n {
+			return dst, 0, false
+		}
+		i++
+		dst = fmt.Appendf(dst, `{"message_id":"0193a1b2-7c3d-7e4f-%04x-%012x","anonymous_id":"b0f9c2de-8a1f-4a0e-%04x-%012x",`, seed&0xffff, i, seed&0xffff, i/10)
+		return append(dst, `"event_type":"track","event_name":"Product Added","payload":{"product_id":"P-1234","price":100.00,"quantity":2,"currency":"EUR"},`+
+			`"context":{"page":{"url":"https://shop.example/p/1234?utm_source=x","title":"Shoe"},"locale":"de-DE","user_agent":"Mozilla/5.0 (X11; Linux x86_64)"}}`...), uint64(i), true
+	}
+}
+
 // startLog starts a broker in this process, with its log on disk, and the edge's topics.
-func startLog(b *testing.B) []string {
-	b.Helper()
+func startLog(tb testing.TB) []string {
+	tb.Helper()
 	cfg := broker.DefaultConfig()
-	cfg.DataDir = filepath.Join(b.TempDir(), "log")
+	cfg.DataDir = filepath.Join(tb.TempDir(), "log")
 	log, err := broker.New(cfg)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	if err := log.Start(b.Context()); err != nil {
-		b.Fatal(err)
+	if err := log.Start(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := log.Stop(context.Background()); err != nil {
-			b.Error(err)
+			tb.Error(err)
 		}
 	})
-	enginetest.CreateTopics(b, log.Addrs(), enginetest.Topic{Name: event.TopicEvents, Partitions: 8}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 8})
+	enginetest.CreateTopics(tb, log.Addrs(), enginetest.Topic{Name: event.TopicEvents, Partitions: 8}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 8})
 	return log.Addrs()
 }
 
-// run sends a round of events and adds to sum what it took.
-func run(b *testing.B, sum *load.Report, cfg load.Config, url string, pid int, seed uint64) {
-	b.Helper()
-	s := shop.DefaultConfig()
-	s.Seed, s.Events, s.Undated = seed, events, true
-	stream, err := shop.New(s)
-	if err != nil {
-		b.Fatal(err)
-	}
-	cfg.URL, cfg.ServerPID = url, pid
-	r, err := load.Run(b.Context(), cfg, func(dst []byte) ([]byte, uint64, bool) {
-		out, d, ok := stream.Next(dst)
-		return out, d.Lane, ok
-	})
-	if err != nil || r.Acknowledged != events {
-		b.Fatalf("%v\n%s", err, r)
+// run sends a round of n events and adds to sum what it took.
+func run(tb testing.TB, sum *load.Report, cfg load.Config, src load.Source, n int) {
+	tb.Helper()
+	r, err := load.Run(tb.Context(), cfg, src)
+	if err != nil || r.Acknowledged != int64(n) {
+		tb.Fatalf("%v\n%s", err, r)
 	}
 	sum.Elapsed += r.Elapsed
 	sum.Requests += r.Requests
@@ -201,11 +279,13 @@ func run(b *testing.B, sum *load.Report, cfg load.Config, url string, pid int, s
 	sum.Latency.Add(&r.Latency)
 }
 
+// perEvent is a server's processor time for an event, in microseconds.
+func perEvent(r *load.Report) float64 {
+	return float64(r.ServerCPU.Nanoseconds()) / 1e3 / float64(r.Acknowledged)
+}
+
 func report(b *testing.B, name string, floor, real *load.Report) {
 	b.Helper()
-	perEvent := func(r *load.Report) float64 {
-		return float64(r.ServerCPU.Nanoseconds()) / 1e3 / float64(r.Acknowledged)
-	}
 	requests := float64(real.Requests) / real.Elapsed.Seconds()
 	p99 := real.Latency.Quantile(0.99)
 	b.ReportMetric(requests, "requests/s")

@@ -31,6 +31,10 @@ type Config struct {
 	Rate float64
 	// BatchEvents is how many events one request holds; on PathIngest it is 1.
 	BatchEvents int
+	// List sends a batch as a JSON array; otherwise it is a line an event (NDJSON).
+	List bool
+	// Gzip compresses bodies.
+	Gzip bool
 	// Ordered keeps every lane on one connection, so that its events arrive in their order.
 	Ordered bool
 	// Timeout bounds one attempt.

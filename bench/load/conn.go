@@ -2,6 +2,7 @@ package load
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/valyala/fasthttp"
 )
 
@@ -24,6 +26,10 @@ type conn struct {
 	addr    string
 	tls     *tls.Config // nil: plain
 	head    []byte      // of every request, up to the length of its body
+	list    bool        // lines become an array
+	gzip    *gzip.Writer
+	form    []byte       // a body's other form
+	packed  bytes.Buffer // a body compressed
 
 	mu   sync.Mutex // guards the field net against interrupt; its owner alone changes it
 	net  net.Conn
@@ -43,11 +49,17 @@ func newConn(cfg Config, target *url.URL) *conn {
 		c.addr = net.JoinHostPort(target.Hostname(), port)
 	}
 	kind := "application/json"
-	if cfg.Path == PathBatch {
+	if cfg.Path == PathBatch && !cfg.List {
 		kind = "application/x-ndjson"
 	}
-	c.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nContent-Type: %s\r\nUser-Agent: keystone-load\r\nContent-Length: ",
+	c.list = cfg.Path == PathBatch && cfg.List
+	c.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nContent-Type: %s\r\nUser-Agent: keystone-load\r\n",
 		cfg.Path, target.Host, cfg.Key, kind)
+	if cfg.Gzip {
+		c.gzip = gzip.NewWriter(nil)
+		c.head = append(c.head, "Content-Encoding: gzip\r\n"...)
+	}
+	c.head = append(c.head, "Content-Length: "...)
 	return c
 }
 
@@ -67,6 +79,9 @@ func (c *conn) post(body []byte) (status int, err error) {
 	if err := c.net.SetDeadline(deadline); err != nil {
 		return 0, err
 	}
+	if body, err = c.encode(body); err != nil {
+		return 0, err
+	}
 	c.out = append(c.out[:0], c.head...)
 	c.out = strconv.AppendInt(c.out, int64(len(body)), 10)
 	c.out = append(c.out, "\r\n\r\n"...)
@@ -78,6 +93,30 @@ func (c *conn) post(body []byte) (status int, err error) {
 		return 0, err
 	}
 	return c.resp.StatusCode(), nil
+}
+
+// encode puts a body of lines into the form that is asked for.
+func (c *conn) encode(body []byte) ([]byte, error) {
+	if c.list {
+		c.form = append(c.form[:0], '[')
+		for line := range bytes.SplitSeq(body, []byte{'\n'}) {
+			c.form = append(append(c.form, line...), ',')
+		}
+		c.form[len(c.form)-1] = ']'
+		body = c.form
+	}
+	if c.gzip == nil {
+		return body, nil
+	}
+	c.packed.Reset()
+	c.gzip.Reset(&c.packed)
+	if _, err := c.gzip.Write(body); err != nil {
+		return nil, err
+	}
+	if err := c.gzip.Close(); err != nil {
+		return nil, err
+	}
+	return c.packed.Bytes(), nil
 }
 
 func (c *conn) dial(deadline time.Time) error {

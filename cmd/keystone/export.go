@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"iter"
 
 	"github.com/goccy/go-json"
@@ -13,9 +14,11 @@ import (
 
 type exportCmd struct {
 	target
-	What   string `arg:"" enum:"profiles,identifiers,merges,lineage,orders,products,conflicts,dead-letters" help:"profiles, identifiers, merges, lineage, orders, products, conflicts or dead-letters."`
-	Tenant string `required:"" help:"Slug or id."`
-	Live   bool   `help:"Profiles only: leave out those that were merged into another."`
+	What    string    `arg:"" enum:"profiles,identifiers,merges,lineage,orders,products,conflicts,dead-letters,person" help:"profiles, identifiers, merges, lineage, orders, products, conflicts, dead-letters, or person: all that is known of one."`
+	Tenant  string    `required:"" help:"Slug or id."`
+	Live    bool      `help:"Profiles only: leave out those that were merged into another."`
+	Who     string    `help:"Person only: an identifier of theirs." placeholder:"KIND:VALUE"`
+	Profile uuid.UUID `help:"Person only: the profile's id, in place of --who." placeholder:"ID"`
 }
 
 // Help is shown below the usage.
@@ -25,11 +28,18 @@ func (exportCmd) Help() string {
 Examples:
   keystone export profiles --tenant demo | jq 'select(.kind == "anchor") | .identifiers'
   keystone export orders --tenant demo | jq -s 'map(select(.status == "completed").total) | add'
-  keystone export lineage --tenant demo | jq 'select(.path == "/city")'`
+  keystone export lineage --tenant demo | jq 'select(.path == "/city")'
+  keystone export person --tenant demo --who email:ann@example.com > ann.ndjson`
 }
 
 // Run streams the rows: memory does not grow with their number.
 func (c *exportCmd) Run(a *app) error {
+	if c.What == "person" {
+		return c.runPerson(a)
+	}
+	if c.Who != "" || c.Profile != uuid.Nil {
+		return errors.New("--who and --profile are for `keystone export person`")
+	}
 	return c.withStore(a, func(plane *control.Plane, reader *store.Store) error {
 		tenant, err := tenantID(a, plane, c.Tenant)
 		if err != nil {

@@ -35,6 +35,8 @@ type cli struct {
 	Dlq        dlqCmd        `cmd:"" help:"Look at records that could not be processed, replay or drop them."`
 	Identity   identityCmd   `cmd:"" help:"Rehearse a change of the rules of identity."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
+	Doctor     doctorCmd     `cmd:"" help:"Send an event through every stage, and tell what keeps events from coming through."`
+	Topics     topicsCmd     `cmd:"" help:"List, create or check the topics of the log."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
 	Demo       demoRootCmd   `cmd:"" help:"Replay a shop's traffic and show what came out, or serve a shop with the tracker in it."`
 	Config     configCmd     `cmd:"" help:"Print or check a role's configuration."`

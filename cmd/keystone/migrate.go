@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/service"
 	"github.com/keystone-cdp/keystone/sql"
 )
@@ -51,6 +52,14 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 	}
 	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN); err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
+	}
+	pool, err := sql.Open(ctx, t.StoreDSN, commandConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := retain(ctx, control.New(pool), t.ClickhouseDSN); err != nil {
+		return err
 	}
 	return topics.Ensure(ctx, t.Brokers)
 }

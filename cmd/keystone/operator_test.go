@@ -27,12 +27,15 @@ func TestOperator(t *testing.T) {
 	d := startDev(t, folder(t))
 	fields(t, d.keystone(t, "tenants", "create", "acme", "Acme Ltd"))
 	settings := filepath.Join(t.TempDir(), "settings.json")
-	if err := os.WriteFile(settings, []byte(`{"default_region":"DE","kinds":["loyalty"]}`), 0o600); err != nil {
+	if err := os.WriteFile(settings, []byte(`{"default_region":"DE","kinds":["loyalty"],"retention_days":30}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d.keystone(t, "tenants", "set", "acme", settings)
 	if out, err := d.try("tenants", "set", "demo", "/dev/null"); err == nil {
 		t.Errorf("empty settings were taken: %s", out)
+	}
+	if got := d.sql(t, "SELECT extract(create_table_query, 'toIntervalDay.*') FROM system.tables WHERE database = currentDatabase() AND name = 'events'"); !strings.Contains(strings.Join(got, ""), "toIntervalDay(30) WHERE tenant_id = ") {
+		t.Errorf("how long events are kept: %v", got)
 	}
 	created := fields(t, d.keystone(t, "keys", "create", "--tenant", "acme", "--scope", "tracker", "--label", "web"))
 	acme := *d

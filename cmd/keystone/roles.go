@@ -36,6 +36,7 @@ type edgeFlags struct {
 	Listen         string        `help:"Address of the edge." default:"127.0.0.1:8080" env:"KEYSTONE_EDGE_LISTEN" placeholder:"ADDR"`
 	ReusePort      bool          `help:"SO_REUSEPORT: a new edge may listen before the old one has stopped." env:"KEYSTONE_EDGE_REUSE_PORT"`
 	PublicURL      string        `name:"public-url" help:"Where browsers reach the edge, if not by the host they name." env:"KEYSTONE_EDGE_PUBLIC_URL" placeholder:"URL"`
+	RenewCookie    bool          `help:"Set the tracker's cookie again, for pages of the edge's own site that ask for it (data-cookie=server)." env:"KEYSTONE_EDGE_RENEW_COOKIE"`
 	TrustedProxies []string      `help:"Networks whose X-Forwarded-For is believed." env:"KEYSTONE_EDGE_TRUSTED_PROXIES" placeholder:"10.0.0.0/8"`
 	ProxyProtocol  []string      `help:"Networks whose connections begin with a PROXY header, version 1 or 2." env:"KEYSTONE_EDGE_PROXY_PROTOCOL" placeholder:"10.0.0.0/8"`
 	TLSCert        string        `name:"tls-cert" help:"File of the TLS certificate and its chain, PEM; read again when it changes." env:"KEYSTONE_EDGE_TLS_CERT" type:"path" placeholder:"FILE"`
@@ -48,6 +49,7 @@ type edgeFlags struct {
 func (f *edgeFlags) config(brokers []string) (ingest.Config, error) {
 	c := ingest.DefaultConfig()
 	c.Edge.Listen, c.Edge.ReusePort, c.Edge.PublicURL, c.Edge.DrainDelay = f.Listen, f.ReusePort, f.PublicURL, f.DrainDelay
+	c.Edge.RenewCookie = f.RenewCookie
 	c.Spool.Dir, c.Spool.MaxBytes = f.SpoolDir, f.SpoolBytes
 	c.Log.Brokers = brokers
 	c.Edge.TLSCert, c.Edge.TLSKey = f.TLSCert, f.TLSKey
@@ -94,6 +96,11 @@ type roles struct {
 func newRoles(a *app, group *service.Group, f roleFlags) *roles {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	version, commit := build()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "keystone_build_info", Help: "Always 1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit}})
+	info.Set(1)
+	registry.MustRegister(info)
 	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
 }
 

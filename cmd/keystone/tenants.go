@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/goccy/go-json"
+	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -69,8 +73,11 @@ func (tenantsSetCmd) Help() string {
   blocked         lists of what is not taken: ips (addresses, networks), user_agents (parts
                   of them), event_names, anonymous_ids. Their events are answered with 200
                   and dropped; keystone_edge_blocked_events_total counts them
+  retention_days  how long ClickHouse keeps events, by their event time (default: for ever).
+                  Profiles, orders, lineage and rollups stay
 
-Edges follow a change within 10 seconds.
+Edges follow a change within 10 seconds. A change of retention_days alters the table of events,
+and so needs the DSN of ClickHouse as well; rows go as it merges parts, within some hours.
 
 Example:
   echo '{"default_region":"DE","kinds":["loyalty"],"limits":{"email":3},"ip":"truncate",
@@ -91,15 +98,45 @@ func (c *tenantsSetCmd) Run(a *app) error {
 		return fmt.Errorf("read the settings: %w", err)
 	}
 	return c.withControl(a, func(plane *control.Plane) error {
-		id, err := tenantID(a, plane, c.Tenant)
+		tenant, err := plane.Tenant(a.ctx, c.Tenant)
 		if err != nil {
 			return err
 		}
-		if err := plane.SetSettings(a.ctx, id, settings); err != nil {
+		forgets := settings.RetentionDays != tenant.Settings.RetentionDays
+		if forgets { // before anything is set: it may not be there
+			if err := c.resolve(needStore | needClickHouse); err != nil {
+				return fmt.Errorf("retention_days changes, and lives in ClickHouse: %w", err)
+			}
+		}
+		if err := plane.SetSettings(a.ctx, tenant.ID, settings); err != nil {
 			return err
+		}
+		if forgets {
+			if err := retain(a.ctx, plane, c.ClickhouseDSN); err != nil {
+				return fmt.Errorf("the settings are set, but retention_days is not in force yet (`keystone migrate` tries again): %w", err)
+			}
 		}
 		return printJSON(a, settings)
 	})
+}
+
+// retain puts into force what the tenants say about how long events are kept.
+func retain(ctx context.Context, plane *control.Plane, clickhouseDSN string) (err error) {
+	tenants, err := plane.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	days := map[uuid.UUID]int{}
+	for _, t := range tenants {
+		days[t.ID] = t.Settings.RetentionDays
+	}
+	m, err := schema.New(clickhouseDSN, schema.Engines{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	_, err = m.Retain(ctx, days)
+	return err
 }
 
 // readSettings reads a settings file, or standard input for "-".

@@ -9,7 +9,14 @@ type versionCmd struct{}
 
 // Run prints the module's version and the commit it was built from.
 func (versionCmd) Run(a *app) error {
-	version, commit := "devel", "unknown"
+	version, commit := build()
+	_, err := fmt.Fprintf(a.stdout, "keystone %s (commit %s)\n", version, commit)
+	return err
+}
+
+// build is what the linker has written into this binary.
+func build() (version, commit string) {
+	version, commit = "devel", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v := info.Main.Version; v != "" {
 			version = v
@@ -20,6 +27,5 @@ func (versionCmd) Run(a *app) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(a.stdout, "keystone %s (commit %s)\n", version, commit)
-	return err
+	return version, commit
 }

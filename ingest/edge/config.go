@@ -12,9 +12,10 @@ import (
 
 // Config of the edge's HTTP side. Every queue, body and wait has its limit here.
 type Config struct {
-	Listen    string // address; port 0 takes a free one
-	ReusePort bool   // SO_REUSEPORT: a new process may listen before the old one has stopped
-	PublicURL string // where browsers reach the edge, if not by the Host they name: "https://cdp.example"
+	Listen      string // address; port 0 takes a free one
+	ReusePort   bool   // SO_REUSEPORT: a new process may listen before the old one has stopped
+	PublicURL   string // where browsers reach the edge, if not by the Host they name: "https://cdp.example"
+	RenewCookie bool   // set the tracker's cookie again, for pages of the edge's own site
 	// TrustedProxies may say in X-Forwarded-For whom they speak for.
 	TrustedProxies []netip.Prefix
 	// ProxyProtocol are the networks whose connections begin with a PROXY header, version 1 or 2.

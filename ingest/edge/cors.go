@@ -1,8 +1,6 @@
 package edge
 
 import (
-	"bytes"
-
 	"github.com/valyala/fasthttp"
 )
 
@@ -21,7 +19,7 @@ var (
 const maxRequested = 4 << 10
 
 // allowOrigin lets the page that sent the request read the answer. The origin is echoed, never "*",
-// because a page may send with credentials; no cookie means anything here, so that gives nothing
+// because a page may send with credentials; no cookie opens anything here, so that gives nothing
 // away. The answer depends on the origin, so caches are told.
 func (r *request) allowOrigin(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Response.Header
@@ -53,5 +51,10 @@ func (r *request) preflight(ctx *fasthttp.RequestCtx) {
 
 // plainToken tells printable ASCII text that may be echoed in a header.
 func plainToken(text []byte, limit int) bool {
-	return len(text) <= limit && bytes.IndexFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) < 0
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(text) <= limit
 }

@@ -76,7 +76,8 @@ type Server struct {
 	log      *slog.Logger
 	metrics  *metrics
 	bodies   *payload.Reader
-	script   *tracker.Script
+	script   *tracker.File
+	types    *tracker.File // the script's TypeScript declarations
 	http     *fasthttp.Server
 	clock    clock
 	ids      idSource
@@ -100,12 +101,16 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	script, err := tracker.New()
+	script, err := tracker.Script()
+	if err != nil {
+		return nil, err
+	}
+	types, err := tracker.Declarations()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, deps: deps, log: deps.Log, script: script,
+		cfg: cfg, deps: deps, log: deps.Log, script: script, types: types,
 		metrics: newMetrics(deps.Registry),
 		bodies:  payload.NewReader(cfg.BodyMemory, cfg.BodyWait),
 		ids:     newIDSource(),

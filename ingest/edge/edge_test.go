@@ -276,7 +276,7 @@ func TestCORS(t *testing.T) {
 	r := newRig(t, options{})
 	const site = "https://shop.example"
 	paths := []string{"/ingest", "/api/ingest", "/tenant/ingest/batch", "/ingest/batch", "/ingest/batch/7", "/v1/track", "/v1/b", "/beacon/v1/batch",
-		"/v1/projects/k/settings", "/sourceConfig/", "/api/s/page", "/api/s/s2s/track", "/v1/js/tracker.js"}
+		"/v1/projects/k/settings", "/sourceConfig/", "/api/s/page", "/api/s/s2s/track", "/v1/js/tracker.js", "/v1/js/tracker.d.ts", "/v1/js/cookie"}
 	for _, path := range paths {
 		asked := "anonymousid,authorization,content-type,rsa-retry-attempt,x-retry-count"
 		a := r.do("OPTIONS", path, nil, "Origin", site, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", asked)
@@ -344,5 +344,8 @@ func TestTrackerIsServed(t *testing.T) {
 	}
 	if a := r.do("HEAD", "/v1/js/tracker.js", nil); a.status != 200 || len(a.body) != 0 {
 		t.Errorf("HEAD: %d %d bytes", a.status, len(a.body))
+	}
+	if a := r.do("GET", "/v1/js/tracker.d.ts", nil); a.status != 200 || !strings.Contains(string(a.body), "export interface Keystone") {
+		t.Errorf("declarations: %d %.50s", a.status, a.body)
 	}
 }

@@ -30,7 +30,7 @@ func (j *judge) judge(data []byte, foreign bool, g *key.Grant, lim event.Limits)
 	if !foreign && !j.event.Type.Native() {
 		return &event.Error{Code: event.CodeInvalidEvent, Field: "event_type", Message: "event_type must be identify, track or page"}
 	}
-	j.event.Identifiers(g.Tenant, &g.Settings, &j.ids)
+	j.event.Names(&g.Settings, &j.ids)
 	if !j.ids.Empty() {
 		return nil
 	}

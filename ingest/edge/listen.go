@@ -48,16 +48,61 @@ type conn struct {
 	net.Conn
 	l        *listener
 	once     sync.Once
+	reads    deadline
+	writes   deadline
 	timedOut atomic.Bool
 }
 
 // Read notes a deadline that has passed: not all readers above hand that error through.
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		c.timedOut.Store(true)
+	for {
+		n, err := c.Conn.Read(p)
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if t, early := c.reads.early(time.Now()); !early {
+			c.timedOut.Store(true)
+			return n, err
+		} else if err := c.Conn.SetReadDeadline(t); err != nil || n > 0 {
+			return n, err
+		}
 	}
-	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return written, err
+		}
+		t, early := c.writes.early(time.Now())
+		if !early {
+			return written, err
+		}
+		if err := c.Conn.SetWriteDeadline(t); err != nil {
+			return written, err
+		}
+	}
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if !c.reads.set(t) {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if !c.writes.set(t) {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 func timedOut(c net.Conn) bool {

@@ -21,10 +21,11 @@ const (
 	endpointJitsu
 	endpointSettings
 	endpointTracker
+	endpointCookie
 	endpoints
 )
 
-var endpointNames = [endpoints]string{"other", "ingest", "batch", "job", "segment", "jitsu", "settings", "tracker"}
+var endpointNames = [endpoints]string{"other", "ingest", "batch", "job", "segment", "jitsu", "settings", "tracker", "cookie"}
 
 // reasons are why an event is not taken; a request refused before its body was read has no events.
 var reasons = [...]string{event.CodeInvalidJSON, event.CodeInvalidEvent, event.CodeTooLarge, codeUnavailable, codeBlocked}

@@ -48,7 +48,8 @@ func (s *Server) build(rec *kgo.Record, b *builder, j *judge, value, userAgent [
 		}
 	}
 	if len(j.ids.Verified) > 0 {
-		m.IdentityNode = j.ids.Verified[0].Node
+		first := &j.ids.Verified[0]
+		m.IdentityNode = event.NodeID(m.Tenant, first.Kind, first.Value)
 	}
 	if userAgent == nil {
 		userAgent = b.userAgent

@@ -124,8 +124,14 @@ func (r *request) serve(ctx *fasthttp.RequestCtx) {
 		f = r.dialect(ctx)
 	case endpointSettings:
 		f = r.settings(ctx)
+	case endpointCookie:
+		f = r.renewCookie(ctx)
 	case endpointTracker:
-		r.s.script.Serve(ctx)
+		file := r.s.script
+		if r.route.types {
+			file = r.s.types
+		}
+		file.Serve(ctx)
 		r.done(ctx, ctx.Response.StatusCode())
 		return
 	}

@@ -12,6 +12,7 @@ type route struct {
 	methods  string       // as in Allow; OPTIONS included
 	typ      segment.Type // segment, jitsu: from the path
 	list     bool         // segment: the body is a batch
+	types    bool         // tracker: its declarations
 	param    []byte       // job: its id; settings: the key; a slice of the request
 }
 
@@ -76,6 +77,10 @@ func match(p [][]byte) (route, bool) {
 		return route{endpoint: endpointJob, methods: methodsGet, param: p[len(p)-1]}, true
 	case is("v1", "js", "tracker.js"):
 		return route{endpoint: endpointTracker, methods: methodsGet}, true
+	case is("v1", "js", "tracker.d.ts"):
+		return route{endpoint: endpointTracker, methods: methodsGet, types: true}, true
+	case is("v1", "js", "cookie"):
+		return route{endpoint: endpointCookie, methods: methodsPost}, true
 	case is("v1", "projects", "*", "settings"):
 		return route{endpoint: endpointSettings, methods: methodsGet, param: p[2]}, true
 	case is("sourceConfig"):

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	// rawBytes of a compressed body are collected before decompression starts, so that a client
 	// that sends slowly holds what it sent and no decompressor.
 	rawBytes = 1 << 20
+	// largestPooled is the largest buffer beyond keepBytes that is kept for another body.
+	largestPooled = 1 << 20
 	// wholeBytes is from where on a body gets all of its memory at once. Growing further by steps would
 	// leave copies behind that together take as much again.
 	wholeBytes = 4 << 20
@@ -47,7 +50,10 @@ type Reader struct {
 	gzip   sync.Pool
 	zstd   sync.Pool
 	brotli sync.Pool
+	large  [pools]sync.Pool // of *[]byte: of 2, 4, 8, ... times keepBytes
 }
+
+const pools = 4 // log2(largestPooled / keepBytes)
 
 // NewReader makes a reader whose large bodies take at most memory bytes together.
 func NewReader(memory int64, wait time.Duration) *Reader {
@@ -139,15 +145,38 @@ func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length, limit int) (
 	}
 }
 
-// grow moves dst to a capacity of n bytes, charging what exceeds keepBytes.
+// grow moves dst to a capacity of at least n bytes, charging what exceeds keepBytes.
 func (r *Reader) grow(b *Buffer, dst []byte, n int) ([]byte, error) {
+	if n > keepBytes && n <= largestPooled {
+		n = keepBytes << (classOf(n) + 1)
+	}
 	if err := r.charge(b, int64(n-max(cap(dst), keepBytes))); err != nil {
 		return dst, err
 	}
-	bigger := make([]byte, len(dst), n)
-	copy(bigger, dst)
+	bigger := append(r.buffer(n), dst...)
+	r.keep(dst)
 	return bigger, nil
 }
+
+// buffer is an empty one of n bytes.
+func (r *Reader) buffer(n int) []byte {
+	if n > keepBytes && n <= largestPooled {
+		if kept, ok := r.large[classOf(n)].Get().(*[]byte); ok {
+			return (*kept)[:0]
+		}
+	}
+	return make([]byte, 0, n)
+}
+
+// keep takes a buffer that nobody reads any more for another body.
+func (r *Reader) keep(buf []byte) {
+	if n := cap(buf); n > keepBytes && n <= largestPooled && n == keepBytes<<(classOf(n)+1) {
+		r.large[classOf(n)].Put(&buf)
+	}
+}
+
+// classOf is which pool has buffers of n bytes, n from keepBytes + 1 to largestPooled.
+func classOf(n int) int { return bits.Len(uint(n-1)/keepBytes) - 1 }
 
 func (r *Reader) charge(b *Buffer, n int64) error {
 	if n <= 0 {
@@ -171,10 +200,15 @@ func (r *Reader) Release(b *Buffer, retained bool) {
 		r.budget.Release(b.charged)
 		b.charged = 0
 	}
-	if retained || cap(b.B) > keepBytes {
+	switch {
+	case retained:
+		b.B = nil
+	case cap(b.B) > keepBytes:
+		r.keep(b.B)
 		b.B = nil
 	}
 	if cap(b.raw) > keepBytes {
+		r.keep(b.raw)
 		b.raw = nil
 	}
 	b.src.Reset(nil)

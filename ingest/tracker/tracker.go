@@ -1,6 +1,6 @@
-// Package tracker holds the browser tracker, tracker.js, and serves it: compressed once at the
-// start, with an ETag, so that a browser keeps it for a day and then asks whether it has changed.
-// It has no goroutine and nothing to stop.
+// Package tracker holds the browser tracker, tracker.js, and its TypeScript declarations, and serves
+// both: compressed once at the start, with an ETag, so that a browser keeps the script for a day and
+// then asks whether it has changed. It has no goroutine and nothing to stop.
 package tracker
 
 import (
@@ -19,11 +19,15 @@ import (
 //go:embed tracker.js
 var source []byte
 
+//go:embed tracker.d.ts
+var declarations []byte
+
 // cacheControl: a day without asking; after that the old one is used while the browser asks.
 const cacheControl = "public, max-age=86400, stale-while-revalidate=604800"
 
-// Script is the tracker, ready to be sent.
-type Script struct {
+// File is one of the two, ready to be sent.
+type File struct {
+	contentType         string
 	plain, gzip, brotli variant
 }
 
@@ -34,43 +38,49 @@ type variant struct {
 	body     []byte
 }
 
-// New compresses the script.
-func New() (*Script, error) {
-	sum := sha256.Sum256(source)
+// Script is tracker.js.
+func Script() (*File, error) { return compress(source, "text/javascript; charset=utf-8") }
+
+// Declarations is tracker.d.ts: plain text, since browsers know no type for TypeScript.
+func Declarations() (*File, error) { return compress(declarations, "text/plain; charset=utf-8") }
+
+func compress(text []byte, contentType string) (*File, error) {
+	sum := sha256.Sum256(text)
 	tag := hex.EncodeToString(sum[:8])
 	var gz, br bytes.Buffer
 	w, err := gzip.NewWriterLevel(&gz, gzip.BestCompression)
 	if err == nil {
-		_, err = w.Write(source)
+		_, err = w.Write(text)
 	}
 	if err == nil {
 		err = w.Close()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compress tracker.js: %w", err)
+		return nil, fmt.Errorf("compress the tracker: %w", err)
 	}
 	b := brotli.NewWriterLevel(&br, brotli.BestCompression)
-	if _, err = b.Write(source); err == nil {
+	if _, err = b.Write(text); err == nil {
 		err = b.Close()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compress tracker.js: %w", err)
+		return nil, fmt.Errorf("compress the tracker: %w", err)
 	}
-	return &Script{
-		plain:  variant{"", `"` + tag + `"`, source},
-		gzip:   variant{"gzip", `"` + tag + `-gz"`, gz.Bytes()},
-		brotli: variant{"br", `"` + tag + `-br"`, br.Bytes()},
+	return &File{
+		contentType: contentType,
+		plain:       variant{"", `"` + tag + `"`, text},
+		gzip:        variant{"gzip", `"` + tag + `-gz"`, gz.Bytes()},
+		brotli:      variant{"br", `"` + tag + `-br"`, br.Bytes()},
 	}, nil
 }
 
 // Serve answers GET and HEAD.
-func (s *Script) Serve(ctx *fasthttp.RequestCtx) {
-	v := s.choose(ctx.Request.Header.Peek(fasthttp.HeaderAcceptEncoding))
+func (f *File) Serve(ctx *fasthttp.RequestCtx) {
+	v := f.choose(ctx.Request.Header.Peek(fasthttp.HeaderAcceptEncoding))
 	h := &ctx.Response.Header
 	h.Set(fasthttp.HeaderETag, v.etag)
 	h.Set(fasthttp.HeaderCacheControl, cacheControl)
 	h.Set(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
-	// A public script, the same for everybody: any page may load it, also with crossorigin set.
+	// Public, the same for everybody: any page may load it, also with crossorigin set.
 	h.Set(fasthttp.HeaderAccessControlAllowOrigin, "*")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Timing-Allow-Origin", "*")
@@ -79,21 +89,21 @@ func (s *Script) Serve(ctx *fasthttp.RequestCtx) {
 		ctx.SetStatusCode(fasthttp.StatusNotModified)
 		return
 	}
-	h.SetContentType("text/javascript; charset=utf-8")
+	h.SetContentType(f.contentType)
 	if v.encoding != "" {
 		h.Set(fasthttp.HeaderContentEncoding, v.encoding)
 	}
 	ctx.Response.SetBodyRaw(v.body)
 }
 
-func (s *Script) choose(accept []byte) *variant {
+func (f *File) choose(accept []byte) *variant {
 	switch {
 	case accepts(accept, "br"):
-		return &s.brotli
+		return &f.brotli
 	case accepts(accept, "gzip"):
-		return &s.gzip
+		return &f.gzip
 	}
-	return &s.plain
+	return &f.plain
 }
 
 // accepts tells whether an Accept-Encoding lists a coding with a weight above 0.

@@ -10,21 +10,29 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-func get(t *testing.T, s *Script, headers ...string) *fasthttp.Response {
+func get(t *testing.T, f *File, headers ...string) *fasthttp.Response {
 	t.Helper()
 	var ctx fasthttp.RequestCtx
 	for i := 0; i < len(headers); i += 2 {
 		ctx.Request.Header.Set(headers[i], headers[i+1])
 	}
-	s.Serve(&ctx)
+	f.Serve(&ctx)
 	return &ctx.Response
 }
 
 func TestServe(t *testing.T) {
-	s, err := New()
+	s, err := Script()
 	if err != nil {
 		t.Fatal(err)
 	}
+	testServe(t, s, source, "text/javascript; charset=utf-8")
+	if s, err = Declarations(); err != nil {
+		t.Fatal(err)
+	}
+	testServe(t, s, declarations, "text/plain; charset=utf-8")
+}
+
+func testServe(t *testing.T, s *File, source []byte, contentType string) {
 	tags := map[string]bool{}
 	for accept, want := range map[string]string{
 		"": "", "gzip": "gzip", "gzip, deflate, br": "br", "br;q=0, gzip": "gzip", "BR;q=0.5": "br", "identity": "", "gzip;q=0": "", "gzip;q=x": "",
@@ -34,6 +42,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%q: %d %s", accept, r.StatusCode(), r.Header.Peek("Content-Encoding"))
 		}
 		var body io.Reader = bytes.NewReader(r.Body())
+		var err error
 		switch want {
 		case "gzip":
 			if body, err = gzip.NewReader(body); err != nil {
@@ -47,7 +56,7 @@ func TestServe(t *testing.T) {
 		}
 		for name, value := range map[string]string{
 			"Cache-Control": cacheControl, "Vary": "Accept-Encoding", "Access-Control-Allow-Origin": "*",
-			"Content-Type": "text/javascript; charset=utf-8", "X-Content-Type-Options": "nosniff",
+			"Content-Type": contentType, "X-Content-Type-Options": "nosniff",
 		} {
 			if got := string(r.Header.Peek(name)); got != value {
 				t.Errorf("%q: %s is %q", accept, name, got)
@@ -70,7 +79,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestIsSmall(t *testing.T) {
-	s, err := New()
+	s, err := Script()
 	if err != nil {
 		t.Fatal(err)
 	}

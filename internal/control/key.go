@@ -24,6 +24,7 @@ var (
 	keyList   = sql.Statement("key_list")
 	keyRevoke = sql.Statement("key_revoke")
 	keyLookup = sql.Statement("key_lookup")
+	keyDelete = sql.Statement("key_delete")
 )
 
 // Scope is what a key may do.
@@ -173,6 +174,15 @@ func (p *Plane) RevokeKey(ctx context.Context, tenant uuid.UUID, keyID string) e
 	}
 	if n == 0 {
 		return ErrUnknownKey
+	}
+	return nil
+}
+
+// DeleteKey removes a key that was made for a moment, and all of the tenant's older than before: what
+// commands that died have left. For keys that somebody was given there is RevokeKey.
+func (p *Plane) DeleteKey(ctx context.Context, tenant uuid.UUID, keyID string, before time.Time) error {
+	if _, err := p.exec(ctx, keyDelete, tenant, sql.Text(keyID), before); err != nil {
+		return fmt.Errorf("delete key: %w", err)
 	}
 	return nil
 }

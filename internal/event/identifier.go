@@ -3,6 +3,8 @@ package event
 import (
 	"bytes"
 	"crypto/sha1" // RFC 9562 version 5 is SHA-1
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -59,10 +61,21 @@ func (ids *Identifiers) Routing() Identifier {
 	return ids.Verified[0]
 }
 
-// Identifiers appends to ids (after emptying it) whom the event names under a tenant's settings.
+// Identifiers puts into ids, in place of what was there, whom the event names under a tenant's
+// settings.
 func (e *Event) Identifiers(tenant uuid.UUID, s *Settings, ids *Identifiers) {
+	e.Names(s, ids)
+	for _, list := range [...][]Identifier{ids.Anonymous, ids.Verified} {
+		for i := range list {
+			list[i].Node = NodeID(tenant, list[i].Kind, list[i].Value)
+		}
+	}
+}
+
+// Names is Identifiers without their node ids, which cost the most.
+func (e *Event) Names(s *Settings, ids *Identifiers) {
 	*ids = Identifiers{Anonymous: ids.Anonymous[:0], Verified: ids.Verified[:0]}
-	c := collector{tenant: tenant, settings: s, ids: ids}
+	c := collector{settings: s, ids: ids}
 	if e.Type == Alias {
 		c.previous(e.PreviousID)
 	}
@@ -85,10 +98,35 @@ func (e *Event) Identifiers(tenant uuid.UUID, s *Settings, ids *Identifiers) {
 	}
 }
 
+// ParseIdentifier reads an identifier as people write it, "email:ann@example.com", under a tenant's
+// settings. The error says what is wrong with it.
+func ParseIdentifier(text string, tenant uuid.UUID, s *Settings) (Identifier, error) {
+	kind, value, ok := strings.Cut(text, ":")
+	if !ok {
+		return Identifier{}, errors.New("an identifier is written as kind:value, like email:ann@example.com or anonymous:device-1")
+	}
+	var ids Identifiers
+	c := collector{settings: s, ids: &ids}
+	if kind == KindAnonymous {
+		c.anonymous([]byte(value))
+	} else {
+		if s.priority(kind) < 0 {
+			return Identifier{}, fmt.Errorf("there is no kind of identifiers called %q", kind)
+		}
+		c.verified(kind, []byte(value))
+	}
+	if ids.Empty() {
+		return Identifier{}, fmt.Errorf("that is no %s, or one that stands for nobody", kind)
+	}
+	id := ids.Routing()
+	id.Node = NodeID(tenant, id.Kind, id.Value)
+	return id, nil
+}
+
 // Member is the raw value of an object's member, the last one of that name, or nil. The object
 // must be valid (one that Decode has seen).
 func Member(object []byte, name string) (value []byte) {
-	if object == nil {
+	if !mayHold(object, name) {
 		return nil
 	}
 	var m jsonscan.Members
@@ -101,8 +139,13 @@ func Member(object []byte, name string) (value []byte) {
 	return value
 }
 
+// mayHold is false where the name stands nowhere in the object. A name can also be written with
+// escapes, so that a backslash leaves it open.
+func mayHold(object []byte, name string) bool {
+	return bytes.Contains(object, []byte(name)) || bytes.IndexByte(object, '\\') >= 0
+}
+
 type collector struct {
-	tenant   uuid.UUID
 	settings *Settings
 	ids      *Identifiers
 }
@@ -190,6 +233,11 @@ func (c *collector) stated(kind string, raw []byte) {
 		c.ids.Dropped++
 		return
 	}
+	c.verified(kind, text)
+}
+
+// verified takes a value of a kind that the tenant has.
+func (c *collector) verified(kind string, text []byte) {
 	value, ok := clean(text)
 	if ok {
 		switch kind {
@@ -212,7 +260,7 @@ func (c *collector) add(to *[]Identifier, kind, value string) {
 			return
 		}
 	}
-	*to = append(*to, Identifier{Kind: kind, Value: value, Node: NodeID(c.tenant, kind, value)})
+	*to = append(*to, Identifier{Kind: kind, Value: value})
 }
 
 // scalar is the text of a raw string or number, else nil.

@@ -39,7 +39,12 @@ type Settings struct {
 	IP string `json:"ip,omitempty"`
 	// Blocked are lists of what is not taken, by their names: BlockedIPs and so on.
 	Blocked map[string][]string `json:"blocked,omitempty"`
+	// RetentionDays is how long ClickHouse keeps events, by their event time. 0 is for ever.
+	RetentionDays int `json:"retention_days,omitempty"`
 }
+
+// MaxRetentionDays is a century.
+const MaxRetentionDays = 36_525
 
 // DefaultSettings are the settings of a tenant that never set any.
 func DefaultSettings() Settings { return Settings{DefaultRegion: "US", PromoteTraits: true} }
@@ -80,6 +85,9 @@ func (s Settings) Validate() error {
 	var errs []error
 	if r := s.DefaultRegion; r != "" && (len(r) != 2 || r[0] < 'A' || r[0] > 'Z' || r[1] < 'A' || r[1] > 'Z') {
 		errs = append(errs, fmt.Errorf("default_region must be two capital letters, not %q", r))
+	}
+	if s.RetentionDays < 0 || s.RetentionDays > MaxRetentionDays {
+		errs = append(errs, fmt.Errorf("retention_days must be between 1 and %d, or 0 for ever", MaxRetentionDays))
 	}
 	if len(s.Kinds) > MaxTenantKinds {
 		errs = append(errs, fmt.Errorf("at most %d kinds of identifiers may be added", MaxTenantKinds))

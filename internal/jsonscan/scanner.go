@@ -1,7 +1,9 @@
 package jsonscan
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -179,13 +181,38 @@ func (s *scanner) digits() bool {
 	return s.pos > start
 }
 
-// plain marks the bytes that need no look inside a string: printable ASCII but quote and backslash.
-var plain = func() (t [256]bool) {
-	for c := 0x20; c < utf8.RuneSelf; c++ {
-		t[c] = c != '"' && c != '\\'
+// Eight bytes at once: the low and the high bit of each.
+const (
+	low  = 0x0101010101010101
+	high = 0x8080808080808080
+)
+
+// special marks, by its high bit, the first byte of eight that wants a look inside a string: a
+// quote, a backslash, a control character, or the start of what is not ASCII. Behind the first mark
+// there may be false ones, for a borrow runs upwards.
+func special(x uint64) uint64 {
+	quote, backslash := x^(low*'"'), x^(low*'\\')
+	return ((quote-low)&^quote | (backslash-low)&^backslash | (x-low*' ')&^x | x) & high
+}
+
+// plain skips what needs no look.
+func (s *scanner) plain() {
+	pos := s.pos
+	for len(s.data)-pos >= 8 {
+		if m := special(binary.LittleEndian.Uint64(s.data[pos:])); m != 0 {
+			s.pos = pos + bits.TrailingZeros64(m)>>3
+			return
+		}
+		pos += 8
 	}
-	return t
-}()
+	for pos < len(s.data) {
+		if c := s.data[pos]; c == '"' || c == '\\' || c < ' ' || c >= utf8.RuneSelf {
+			break
+		}
+		pos++
+	}
+	s.pos = pos
+}
 
 func (s *scanner) str() error {
 	if s.peek() != '"' {
@@ -193,9 +220,7 @@ func (s *scanner) str() error {
 	}
 	s.pos++
 	for {
-		for s.pos < len(s.data) && plain[s.data[s.pos]] {
-			s.pos++
-		}
+		s.plain()
 		if s.pos >= len(s.data) {
 			return s.fail("unterminated string")
 		}
@@ -207,7 +232,7 @@ func (s *scanner) str() error {
 			if err := s.escape(); err != nil {
 				return err
 			}
-		case c < 0x20:
+		case c < ' ':
 			return s.fail("control character in a string")
 		default:
 			r, n := utf8.DecodeRune(s.data[s.pos:])

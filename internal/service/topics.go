@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,10 +25,38 @@ type Topics struct {
 // changeBytes bounds a record of the topics the processor writes. One change may carry a profile's
 // attributes, an order with thousands of lines and the lineage of both; a dead letter is an event
 // with headers around it. Events themselves are bounded by the edge and keep the broker's default.
-const changeBytes = "16777216"
+const changeBytes = 16 << 20
+
+// eventBytes is the broker's default, which every record of the edge fits.
+const eventBytes = 1 << 20
 
 // DefaultTopics is for one small machine.
 func DefaultTopics() Topics { return Topics{Events: 4, Backfill: 2, Changes: 2, Replication: -1} }
+
+// Topic is how one topic is to be laid out.
+type Topic struct {
+	Name        string
+	Partitions  int32
+	RecordBytes int  // the least its max.message.bytes may be
+	large       bool // beyond the broker's default, so that it is set
+}
+
+func (t Topic) configs() map[string]*string {
+	if !t.large {
+		return nil
+	}
+	return map[string]*string{"max.message.bytes": kadm.StringPtr(strconv.Itoa(t.RecordBytes))}
+}
+
+// Layout is all the topics, in the order of the flow.
+func (t Topics) Layout() []Topic {
+	return []Topic{
+		{event.TopicEvents, t.Events, eventBytes, false},
+		{event.TopicBackfill, t.Backfill, eventBytes, false},
+		{event.TopicChanges, t.Changes, changeBytes, true},
+		{event.TopicDLQ, 1, changeBytes, true},
+	}
+}
 
 // Ensure creates the topics that are missing, and leaves the others as they are. It returns an
 // error when an existing topic has another number of partitions.
@@ -38,29 +67,19 @@ func (t Topics) Ensure(ctx context.Context, brokers []string) error {
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	large := map[string]*string{"max.message.bytes": kadm.StringPtr(changeBytes)}
-	for _, topic := range []struct {
-		name       string
-		partitions int32
-		configs    map[string]*string
-	}{
-		{event.TopicEvents, t.Events, nil},
-		{event.TopicBackfill, t.Backfill, nil},
-		{event.TopicChanges, t.Changes, large},
-		{event.TopicDLQ, 1, large},
-	} {
-		_, err := admin.CreateTopic(ctx, topic.partitions, t.Replication, topic.configs, topic.name)
+	for _, topic := range t.Layout() {
+		_, err := admin.CreateTopic(ctx, topic.Partitions, t.Replication, topic.configs(), topic.Name)
 		switch {
 		case errors.Is(err, kerr.TopicAlreadyExists):
-			details, err := admin.ListTopics(ctx, topic.name)
+			details, err := admin.ListTopics(ctx, topic.Name)
 			if err != nil {
-				return fmt.Errorf("list topic %s: %w", topic.name, err)
+				return fmt.Errorf("list topic %s: %w", topic.Name, err)
 			}
-			if have := len(details[topic.name].Partitions); have != int(topic.partitions) {
-				return fmt.Errorf("topic %s has %d partitions, not %d: their number cannot change", topic.name, have, topic.partitions)
+			if have := len(details[topic.Name].Partitions); have != int(topic.Partitions) {
+				return fmt.Errorf("topic %s has %d partitions, not %d: their number cannot change", topic.Name, have, topic.Partitions)
 			}
 		case err != nil:
-			return fmt.Errorf("create topic %s: %w", topic.name, err)
+			return fmt.Errorf("create topic %s: %w", topic.Name, err)
 		}
 	}
 	return nil

@@ -62,6 +62,28 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// What the mix allocates, an event, is bounded: it is half of what the fold costs. Most of it is what
+// identifies and orders make: trees of attributes, lineage, texts of products.
+func TestMixAllocatesLittle(t *testing.T) {
+	const runs, size, limit = 10, 1000, 3.3
+	events, state := mixed(t, size)
+	var states []*apply.State
+	var batches [][]apply.Event
+	for range runs + 1 {
+		states, batches = append(states, state()), append(batches, slices.Clone(events))
+	}
+	n := testing.AllocsPerRun(runs, func() {
+		apply.KeysOf(batches[0])
+		if _, missing := apply.Run(states[0], batches[0], applytest.ProcessedAt); missing != nil {
+			t.Fatal("something is missing")
+		}
+		states, batches = states[1:], batches[1:]
+	})
+	if n > limit*size {
+		t.Errorf("%.2f allocations for an event, at most %.1f", n/size, limit)
+	}
+}
+
 func BenchmarkRun(b *testing.B) {
 	const size = 1000
 	b.Run("anonymous_pages", func(b *testing.B) {
@@ -69,16 +91,22 @@ func BenchmarkRun(b *testing.B) {
 		run(b, events, state)
 	})
 	b.Run("default_mix", func(b *testing.B) {
-		before, events := mix(size)
-		store := applytest.NewStore(nil)
-		if _, err := store.Apply("0", before, applytest.ProcessedAt); err != nil {
-			b.Fatal(err)
-		}
-		again := slices.Clone(events) // what is found in an event is kept with it
-		keys := apply.KeysOf(again)
-		_, missing := apply.Run(store.Load("0", keys, nil), again, applytest.ProcessedAt)
-		run(b, events, func() *apply.State { return store.Load("0", keys, missing) })
+		events, state := mixed(b, size)
+		run(b, events, state)
 	})
+}
+
+// mixed is a batch of a shop's traffic, and the state that a batch before has left.
+func mixed(t testing.TB, size int) (events []apply.Event, state func() *apply.State) {
+	before, events := mix(size)
+	store := applytest.NewStore(nil)
+	if _, err := store.Apply("0", before, applytest.ProcessedAt); err != nil {
+		t.Fatal(err)
+	}
+	again := slices.Clone(events) // what is found in an event is kept with it
+	keys := apply.KeysOf(again)
+	_, missing := apply.Run(store.Load("0", keys, nil), again, applytest.ProcessedAt)
+	return events, func() *apply.State { return store.Load("0", keys, missing) }
 }
 
 // run measures the whole of the pure work: which rows a batch needs, and the fold.

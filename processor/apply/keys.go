@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/identity"
 	"github.com/keystone-cdp/keystone/processor/order"
@@ -28,34 +30,39 @@ func (e *Event) scan() *named {
 	if !mayName(e.Payload) {
 		return n
 	}
-	if e.Type == event.Track || e.Type == event.Page {
-		n.order, _ = order.ID(e.Payload)
+	n.order, n.products = order.Named(e.Payload, e.At)
+	if e.Type != event.Track && e.Type != event.Page {
+		n.order = ""
 	}
-	n.products = order.Products(e.Payload, e.At)
 	return n
 }
 
 // mayName is a quick no for most payloads: none of the names under which package order looks for
-// orders and products ends before any quote, nor is there an escape that could hide one.
+// orders and products stands before any colon, nor is there an escape that could hide one.
 func mayName(payload []byte) bool {
 	if bytes.IndexByte(payload, '\\') >= 0 {
 		return true
 	}
 	for i := 0; ; i++ {
-		n := bytes.IndexByte(payload[i:], '"')
+		n := bytes.IndexByte(payload[i:], ':')
 		if n < 0 {
 			return false
 		}
-		if i += n; ends(payload[:i]) {
+		if i += n; endsInName(payload[:i]) {
 			return true
 		}
 	}
 }
 
-func ends(b []byte) bool {
-	if len(b) == 0 {
+// endsInName tells whether b ends in one of the names, a quote and white space.
+func endsInName(b []byte) bool {
+	for len(b) > 0 && b[len(b)-1] <= ' ' {
+		b = b[:len(b)-1]
+	}
+	if len(b) < len(items)+1 || b[len(b)-1] != '"' {
 		return false
 	}
+	b = b[:len(b)-1]
 	switch b[len(b)-1] {
 	case 'd':
 		return bytes.HasSuffix(b, orderID) || bytes.HasSuffix(b, productID)
@@ -75,14 +82,30 @@ var (
 // KeysOf is what must be loaded for a batch of events.
 func KeysOf(events []Event) Keys {
 	var k Keys
-	k.Nodes = make([]NodeKey, 0, len(events)+len(events)/4)
+	orders, products := 0, 0
+	for i := range events {
+		n := events[i].scan()
+		products += len(n.products)
+		if n.order != "" {
+			orders++
+		}
+	}
+	k.Nodes = make([]NodeKey, 0, len(events)/2)
+	k.Orders, k.Products = make([]OrderKey, 0, orders), make([]ProductKey, 0, products)
+	nodes := make(map[uuid.UUID]struct{}, len(events))
+	node := func(tenant, id uuid.UUID) { // most are there already: sorting is what costs
+		if _, ok := nodes[id]; !ok {
+			nodes[id] = struct{}{}
+			k.Nodes = append(k.Nodes, NodeKey{tenant, id})
+		}
+	}
 	for i := range events {
 		e := &events[i]
 		for _, id := range e.IDs.Anonymous {
-			k.Nodes = append(k.Nodes, NodeKey{e.Tenant, id.Node})
+			node(e.Tenant, id.Node)
 		}
 		for _, id := range e.IDs.Verified {
-			k.Nodes = append(k.Nodes, NodeKey{e.Tenant, id.Node})
+			node(e.Tenant, id.Node)
 		}
 		n := e.scan()
 		if n.order != "" {
@@ -92,7 +115,7 @@ func KeysOf(events []Event) Keys {
 			k.Products = append(k.Products, ProductKey{e.Tenant, p.ProductID})
 		}
 	}
-	k.Nodes = distinct(k.Nodes, NodeKey.compare)
+	slices.SortFunc(k.Nodes, NodeKey.compare)
 	k.Orders = distinct(k.Orders, OrderKey.compare)
 	k.Products = distinct(k.Products, ProductKey.compare)
 	return k

@@ -127,12 +127,26 @@ func (d *differ) push(name string) {
 
 func (d *differ) emit(op Op, old, next *node) {
 	c := Change{Path: string(d.path), Op: op}
-	if old != nil {
-		c.Old = old.appendText(make([]byte, 0, old.size))
-	}
-	if next != nil {
-		c.New = next.appendText(make([]byte, 0, next.size))
-	}
+	c.Old, c.New = texts(old, next)
 	d.pathBytes += len(d.path)
 	d.changes = append(d.changes, c)
+}
+
+// texts writes both values into one piece of memory; no node has no text.
+func texts(old, next *node) (before, after []byte) {
+	size := int32(0)
+	for _, n := range [...]*node{old, next} {
+		if n != nil {
+			size += n.size
+		}
+	}
+	text := make([]byte, 0, size)
+	if old != nil {
+		text = old.appendText(text)
+		before = slices.Clip(text)
+	}
+	if next != nil {
+		after = next.appendText(text)[len(text):]
+	}
+	return before, after
 }

@@ -29,7 +29,12 @@ func parsePatch(raw []byte) (*node, error) {
 
 // build makes the tree of valid JSON text. Values are slices of one copy of the text.
 func build(text []byte) *node {
-	b := builder{text: string(text), stack: make([]kid, 0, guess(len(text)))}
+	n := values(text)
+	kids := make([]kid, min(n, maxNodes))
+	b := builder{text: string(text), nodes: make([]node, len(kids)), stack: kids[:0]}
+	if n == len(kids) {
+		b.room = kids
+	}
 	return b.value()
 }
 
@@ -38,17 +43,32 @@ type builder struct {
 	pos   int
 	nodes []node // to be handed out
 	stack []kid  // of the containers around pos
+	// room is where kids go that stay: the memory of stack, from its far end. There is one kid for each
+	// value, in the one or the other, so they do not meet. Nil: there may not be enough for all.
+	room []kid
 }
 
-// guess is how many values a text of that length may hold: a member takes some 20 bytes.
-func guess(length int) int { return min(length/20+4, 256) }
+// maxNodes bounds how many are made at once: a text full of commas may be one string.
+const maxNodes = 256
 
 func (b *builder) node() *node {
 	if len(b.nodes) == 0 {
-		b.nodes = make([]node, guess(len(b.text)-b.pos))
+		b.nodes = make([]node, maxNodes)
 	}
 	n := &b.nodes[0]
 	b.nodes = b.nodes[1:]
+	return n
+}
+
+// values is at least how many values a text holds: each but the first comes after a comma, or first in
+// a container.
+func values(text []byte) int {
+	n := 1
+	for _, c := range text {
+		if c == ',' || c == '{' || c == '[' {
+			n++
+		}
+	}
 	return n
 }
 
@@ -112,11 +132,24 @@ func (b *builder) kids(n *node, end byte) {
 	if n.kind == jsonscan.Object {
 		kids = sortMembers(kids)
 	}
-	if len(kids) > 0 {
-		n.kids = slices.Clone(kids)
-	}
+	n.kids = b.keep(kids)
 	b.stack = b.stack[:base]
 	n.measure()
+}
+
+// keep is a copy that stays.
+func (b *builder) keep(kids []kid) []kid {
+	if len(kids) == 0 {
+		return nil
+	}
+	if b.room == nil {
+		return slices.Clone(kids)
+	}
+	n := len(b.room) - len(kids)
+	kept := slices.Clip(b.room[n:])
+	b.room = b.room[:n]
+	copy(kept, kids)
+	return kept
 }
 
 // sortMembers sorts by name; of members of one name it keeps the last.

@@ -147,10 +147,10 @@ func dumpHistory(t *testing.T, pool *pgxpool.Pool, s *applytest.Store) {
 
 func dumpSeen(t *testing.T, pool *pgxpool.Pool) (rows []string) {
 	t.Helper()
-	each(t, pool, `SELECT tenant_id, message_hash FROM seen_messages`, func(r pgx.Rows) error {
-		var tenant, hash uuid.UUID
-		err := r.Scan(&tenant, &hash)
-		rows = append(rows, tenant.String()+" "+hash.String())
+	each(t, pool, `SELECT message_hash FROM message_ids`, func(r pgx.Rows) error {
+		var hash uuid.UUID
+		err := r.Scan(&hash)
+		rows = append(rows, hash.String())
 		return err
 	})
 	return rows

@@ -11,8 +11,7 @@ func BenchmarkReadNothing(b *testing.B) {
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
-		ID(payload)
-		Products(payload, noon)
+		Named(payload, noon)
 	}
 }
 
@@ -21,8 +20,7 @@ func BenchmarkOrderCompleted(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		o := event.OrderState{OrderID: "1001"}
-		ID(in.Payload)
-		Products(in.Payload, in.At)
+		Named(in.Payload, in.At)
 		Apply(&o, in)
 	}
 }

@@ -110,7 +110,7 @@ func texts(items []event.OrderItem) (all []string) {
 func TestProductsAreNamedOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
-		products := Products(in.Payload, in.At)
+		_, products := Named(in.Payload, in.At)
 		var o event.OrderState
 		Apply(&o, in)
 		seen := map[string]bool{}
@@ -179,8 +179,8 @@ func FuzzApply(f *testing.F) {
 		o := event.OrderState{OrderID: "1"}
 		for _, in := range []Input{{Name: name, Payload: first, At: noon}, {Name: "product removed", Payload: second, At: noon}, {Name: name, Payload: second, At: noon}} {
 			Apply(&o, in)
-			ID(in.Payload)
-			for _, p := range Products(in.Payload, in.At) {
+			_, products := Named(in.Payload, in.At)
+			for _, p := range products {
 				if p.ProductID == "" || len(p.ProductID) > MaxIDBytes {
 					t.Fatalf("product %q", p.ProductID)
 				}

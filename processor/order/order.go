@@ -48,15 +48,6 @@ type Input struct {
 	Profile uuid.UUID // whose event it is
 }
 
-// ID is the order that a payload names: order_id, a non-empty string (trimmed) or a number (its
-// exact text).
-func ID(payload []byte) (string, bool) {
-	var m members
-	m.read(payload)
-	id := text(m.orderID, MaxIDBytes)
-	return id, id != ""
-}
-
 // Apply lets one event change its order and tells whether it did; a change raises the version by
 // one. A version of 0 is an order not known before, with no more than its OrderID set. Slices of
 // the state before are never written to, so shallow copies of it stay good.

@@ -95,12 +95,9 @@ func TestCase_45_SecondCompletionChangesWhatDiffers(t *testing.T) {
 
 func TestCase_46_AddedToCartWithoutOrder(t *testing.T) {
 	payload := []byte(`{"product_id":"P-1","name":"Mug","price":100.00}`)
-	if id, ok := ID(payload); ok {
-		t.Errorf("order %q", id)
-	}
 	want := []event.ProductState{{ProductID: "P-1", Name: "Mug", Price: "100.00", Skeleton: true, FirstSeen: noon, Version: 1}}
-	if got := Products(payload, noon); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v", got)
+	if id, got := Named(payload, noon); id != "" || !reflect.DeepEqual(got, want) {
+		t.Errorf("order %q, products %+v", id, got)
 	}
 }
 
@@ -152,8 +149,8 @@ func TestCase_48_OrderIDs(t *testing.T) {
 		`{"order_id":"` + strings.Repeat("x", MaxIDBytes) + `"}`:   strings.Repeat("x", MaxIDBytes),
 		`{"order_id":"` + strings.Repeat("x", MaxIDBytes+1) + `"}`: "",
 	} {
-		if got, ok := ID([]byte(payload)); got != want || ok != (want != "") {
-			t.Errorf("%.60s: got %q, %v", payload, got, ok)
+		if got, _ := Named([]byte(payload), noon); got != want {
+			t.Errorf("%.60s: got %q", payload, got)
 		}
 	}
 }
@@ -212,7 +209,7 @@ func TestCase_55_FiveThousandLines(t *testing.T) {
 	if Apply(&o, Input{Name: "Order Completed", Payload: payload, At: noon}) {
 		t.Error("the same lines changed the order")
 	}
-	if products := Products(payload, noon); len(products) != 5000 || products[4999].ProductID != "P-04999" {
+	if _, products := Named(payload, noon); len(products) != 5000 || products[4999].ProductID != "P-04999" {
 		t.Errorf("%d products", len(products))
 	}
 }
@@ -354,7 +351,7 @@ func TestLimits(t *testing.T) {
 func TestNothingToReadAllocatesNothing(t *testing.T) {
 	payload := []byte(`{"url":"https://shop.example/","title":"Mugs","nested":{"a":[1,2]},"price":5}`)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, ok := ID(payload); ok || Products(payload, noon) != nil {
+		if id, products := Named(payload, noon); id != "" || products != nil {
 			t.Fatal("named something")
 		}
 	}); n != 0 {

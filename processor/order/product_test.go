@@ -9,7 +9,7 @@ import (
 )
 
 func TestProducts(t *testing.T) {
-	got := Products([]byte(`{"products":[{"id":"A"},{"sku":"B","price":1},{"product_id":"A","name":"Mug","price":"2"},{"id":"A","name":"Cup"}],"product_id":"B","name":"Bowl","price":3,"category":"c"}`), noon)
+	_, got := Named([]byte(`{"products":[{"id":"A"},{"sku":"B","price":1},{"product_id":"A","name":"Mug","price":"2"},{"id":"A","name":"Cup"}],"product_id":"B","name":"Bowl","price":3,"category":"c"}`), noon)
 	want := []event.ProductState{
 		{ProductID: "A", Name: "Mug", Price: "2", Skeleton: true, FirstSeen: noon, Version: 1},
 		{ProductID: "B", Name: "Bowl", Price: "1", Category: "c", Skeleton: true, FirstSeen: noon, Version: 1},
@@ -18,14 +18,17 @@ func TestProducts(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	for _, nothing := range []string{``, `{}`, `{"sku":"S","id":"I","name":"n"}`, `{"products":[]}`, `{"products":["a"]}`, `{"products":[{"id":"A"}`} {
-		if got := Products([]byte(nothing), noon); got != nil {
+		if _, got := Named([]byte(nothing), noon); got != nil {
 			t.Errorf("%s: got %+v", nothing, got)
 		}
 	}
 }
 
 func TestProvision(t *testing.T) {
-	from := func(text string, at time.Time) event.ProductState { return Products([]byte(text), at)[0] }
+	from := func(text string, at time.Time) event.ProductState {
+		_, products := Named([]byte(text), at)
+		return products[0]
+	}
 	p := event.ProductState{ProductID: "P"}
 	if !Provision(&p, from(`{"product_id":"P","name":"Mug"}`, noon)) || p.Version != 1 || !p.Skeleton || p.Name != "Mug" {
 		t.Fatalf("new: %+v", p)

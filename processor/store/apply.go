@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -95,6 +97,12 @@ func (s *Store) attempt(ctx context.Context, b *Batch, p *prepared) (out Outcome
 			done.p = p
 		}
 		if known && tries <= optimisticAttempts {
+			if tries > 1 || s.memory.repeating() {
+				if err := done.withoutRepetitions(ctx, tx); err != nil {
+					return err
+				}
+				p = done.p
+			}
 			return done.optimistic(ctx, tx, at)
 		}
 		return done.locked(ctx, tx)
@@ -123,17 +131,17 @@ type prepared struct {
 	keys     apply.Keys    // of events
 }
 
-// messageKey is one row of seen_messages, and the event that has it.
+// messageKey is one row of message_ids, and the event that has it.
 type messageKey struct {
-	tenant, hash uuid.UUID
-	event        int // in prepared.events
+	hash  uuid.UUID
+	event int // in prepared.events
 }
 
 func (s *Store) prepare(b *Batch) *prepared {
 	all := make([]messageKey, len(b.Events))
 	for i := range b.Events {
 		e := &b.Events[i]
-		all[i] = messageKey{e.Tenant, messageHash(e.Tenant, e.MessageID), i}
+		all[i] = messageKey{messageHash(e.Tenant, e.MessageID), i}
 	}
 	counted := s.memory.seen(all)
 	first := make(map[uuid.UUID]struct{}, len(all))
@@ -153,7 +161,7 @@ func (s *Store) prepare(b *Batch) *prepared {
 		}
 	}
 	p.keys = apply.KeysOf(p.events)
-	sortMessageKeys(p.distinct)
+	slices.SortFunc(p.distinct, func(a, b messageKey) int { return bytes.Compare(a.hash[:], b.hash[:]) })
 	return p
 }
 

@@ -47,7 +47,7 @@ func TestStoreEqualsMemory(t *testing.T) {
 func clear(t *testing.T, s *Store) {
 	t.Helper()
 	_, err := s.pool.Exec(context.Background(), `TRUNCATE profiles, identifiers, identifier_spans, profile_merges, identity_conflicts,
-		attribute_changes, orders, products, seen_messages, outbox, processor_offsets`)
+		attribute_changes, orders, products, message_ids, outbox, processor_offsets`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,6 +76,18 @@ func (s *Store) Explain(ctx context.Context, tenant, profile uuid.UUID) (x Expla
 	return x, err
 }
 
+// Owner is the profile that an identifier belongs to now. ErrUnknownProfile: there is no such identifier.
+func (s *Store) Owner(ctx context.Context, tenant, node uuid.UUID) (uuid.UUID, error) {
+	rows, err := read(ctx, s, "the identifier", scanIdentifier, explainCreator, tenant, node)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if len(rows) == 0 {
+		return uuid.Nil, fmt.Errorf("%w: nobody is called that", ErrUnknownProfile)
+	}
+	return rows[0].ProfileID, nil
+}
+
 func (s *Store) profile(ctx context.Context, tenant, id uuid.UUID) (*ProfileRow, error) {
 	rows, err := read(ctx, s, "the profile", scanProfile, explainProfile, tenant, id)
 	if err != nil {

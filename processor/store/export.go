@@ -21,6 +21,7 @@ var (
 	exportMerges      = sql.Statement("export_merges")
 	exportLineage     = sql.Statement("export_lineage")
 	exportOrders      = sql.Statement("export_orders")
+	exportOrdersOf    = sql.Statement("export_orders_of")
 	exportProducts    = sql.Statement("export_products")
 	exportConflicts   = sql.Statement("export_conflicts")
 )

@@ -83,9 +83,9 @@ func (f *faulty) done(t *testing.T) {
 
 // The statements of a batch by how they begin, of one that is read with locks and of one that is not.
 var statementsOfABatch = map[string][]string{
-	"locked": {"begin", "select next_offset, epoch, last_created_at", "insert into seen_messages", "select q.tenant_id, q.node_id",
+	"locked": {"begin", "select next_offset, epoch, last_created_at", "insert into message_ids", "select q.tenant_id, q.node_id",
 		"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit"},
-	"optimistic": {"select q.tenant_id, q.node_id", "begin", "insert into seen_messages",
+	"optimistic": {"select q.tenant_id, q.node_id", "begin", "insert into message_ids",
 		"insert into profiles", "insert into identifiers", "insert into outbox", "update processor_offsets", "commit"},
 }
 

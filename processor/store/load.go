@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"slices"
@@ -19,6 +18,8 @@ import (
 
 var (
 	seenInsert          = sql.Statement("seen_insert")
+	seenAdd             = sql.Statement("seen_add")
+	seenRead            = sql.Statement("seen_read")
 	identifierLoad      = sql.Statement("identifier_load")
 	orderLoad           = sql.Statement("order_load")
 	productLoad         = sql.Statement("product_load")
@@ -128,24 +129,25 @@ func (s *Store) open(ctx context.Context, tx *Tx, b *Batch, p *prepared, l *rows
 
 // queueSeen remembers the message ids, and tells which of them are new.
 func (s *Store) queueSeen(batch *pgx.Batch, p *prepared, now time.Time, then func(fresh map[uuid.UUID]struct{}) error) {
-	tenants, hashes := make(uuids, len(p.distinct)), make(uuids, len(p.distinct))
-	for i, k := range p.distinct {
-		tenants[i], hashes[i] = uuidElement(k.tenant), uuidElement(k.hash)
-	}
-	batch.Queue(seenInsert, tenants, hashes, now.Add(s.cfg.SeenFor)).Query(func(rows pgx.Rows) error {
-		fresh := make(map[uuid.UUID]struct{}, len(p.distinct))
-		for rows.Next() {
-			var hash uuid.UUID
-			if err := rows.Scan((*[16]byte)(&hash)); err != nil {
-				return err
-			}
-			fresh[hash] = struct{}{}
-		}
-		if err := rows.Err(); err != nil {
+	batch.Queue(seenInsert, p.hashes(), now.Add(s.cfg.SeenFor)).Query(func(rows pgx.Rows) error {
+		hashes, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
+		if err != nil {
 			return err
+		}
+		fresh := make(map[uuid.UUID]struct{}, len(hashes))
+		for _, hash := range hashes {
+			fresh[hash] = struct{}{}
 		}
 		return then(fresh)
 	})
+}
+
+func (p *prepared) hashes() uuids {
+	hashes := make(uuids, len(p.distinct))
+	for i, k := range p.distinct {
+		hashes[i] = uuidElement(k.hash)
+	}
+	return hashes
 }
 
 // queueOwned loads all that some profiles own. An identifier or order that was loaded already comes
@@ -189,13 +191,4 @@ func (l *rows) queue(batch *pgx.Batch, keys *apply.Keys, identifiers, orders str
 func keyOf(id string) uuid.UUID {
 	sum := sha256.Sum256([]byte(id))
 	return uuid.UUID(sum[:16])
-}
-
-func sortMessageKeys(keys []messageKey) {
-	slices.SortFunc(keys, func(a, b messageKey) int {
-		if c := bytes.Compare(a.tenant[:], b.tenant[:]); c != 0 {
-			return c
-		}
-		return bytes.Compare(a.hash[:], b.hash[:])
-	})
 }

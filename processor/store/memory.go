@@ -21,6 +21,7 @@ type memory struct {
 	products *recent[apply.ProductKey, product]
 	messages *recent[uuid.UUID, struct{}] // by messageHash
 	stands   map[place]standing
+	wary     int // batches to come before which the store is asked for message ids
 }
 
 // device is a visitor nobody has a name for: a shadow with the one identifier that made it, the same
@@ -48,6 +49,10 @@ const (
 	rememberedProducts = 10_000
 	rememberedMessages = 200_000
 )
+
+// waryBatches is for how many batches after a repetition that it did not remember a process asks the
+// store first.
+const waryBatches = 64
 
 func newMemory(seenFor time.Duration) *memory {
 	return &memory{
@@ -79,16 +84,26 @@ func (m *memory) seen(keys []messageKey) (known []bool) {
 	return known
 }
 
-// countedElsewhere notes those message ids that are not among the new ones of an insert: somebody else
-// has committed them.
-func (m *memory) countedElsewhere(keys []messageKey, fresh map[uuid.UUID]struct{}) {
+// repeated notes message ids that the store has and this process did not know of: they were counted
+// elsewhere, or long ago. Where there is one there are more, as when a client sends a week's events again.
+func (m *memory) repeated(hashes [][16]byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range keys {
-		if _, ok := fresh[k.hash]; !ok {
-			m.messages.put(k.hash, struct{}{})
-		}
+	for _, hash := range hashes {
+		m.messages.put(hash, struct{}{})
 	}
+	m.wary = waryBatches
+}
+
+// repeating tells that there were repetitions not long ago. It counts batches.
+func (m *memory) repeating() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.wary == 0 {
+		return false
+	}
+	m.wary--
+	return true
 }
 
 // recall puts what it knows into l, and answers the keys of the rest.

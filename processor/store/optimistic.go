@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -20,7 +19,7 @@ import (
 //   - every profile that was read is written, if its revision is as it was read;
 //   - an identifier, span or order changes its owner, or comes to one, only together with both
 //     owners' profiles: so their revisions vouch for it, and for the list of what a profile owns;
-//   - what was not there is inserted, and must not be there;
+//   - what was not there, message ids among it, is inserted, and must not be there;
 //   - a product that is not written would not be with any later state of it: its fields only fill;
 //   - the offset moves from where the batch begins, under the claim's epoch.
 //
@@ -57,13 +56,7 @@ func (a *attempted) optimistic(ctx context.Context, tx *Tx, at standing) error {
 	}
 	batch := tx.Batch()
 	if len(a.p.distinct) > 0 {
-		a.store.queueSeen(batch, a.p, a.now, func(fresh map[uuid.UUID]struct{}) error {
-			if len(fresh) == len(a.p.distinct) {
-				return nil
-			}
-			a.store.memory.countedElsewhere(a.p.distinct, fresh)
-			return stale{}
-		})
+		batch.Queue(seenAdd, a.p.hashes(), a.now.Add(a.store.cfg.SeenFor))
 	}
 	if err := save(batch, a.b, a.rows, a.result, a.out.Records, a.now); err != nil {
 		return err
@@ -73,13 +66,34 @@ func (a *attempted) optimistic(ctx context.Context, tx *Tx, at standing) error {
 	switch {
 	case errors.Is(err, ErrFenced): // or landed: the attempt with locks can tell
 		return stale{}
-	case errors.As(err, &pg) && pg.Code == uniqueViolation: // the version of a stale profile has its lineage
+	case errors.As(err, &pg) && pg.Code == uniqueViolation: // a message was counted before, or the version of a stale profile has its lineage
 		return stale{}
 	}
 	return err
 }
 
 const uniqueViolation = "23505"
+
+// withoutRepetitions asks which messages the store knows, and prepares the batch again without them. It
+// is one more round trip, for when there may be some that this process does not remember: writing one
+// fails the attempt.
+func (a *attempted) withoutRepetitions(ctx context.Context, tx *Tx) error {
+	if len(a.p.distinct) == 0 {
+		return nil
+	}
+	var known [][16]byte
+	batch := &pgx.Batch{}
+	batch.Queue(seenRead, a.p.hashes()).Query(func(rows pgx.Rows) (err error) {
+		known, err = pgx.CollectRows(rows, pgx.RowTo[[16]byte])
+		return err
+	})
+	if err := tx.read(ctx, batch); err != nil || len(known) == 0 {
+		return err
+	}
+	a.store.memory.repeated(known)
+	a.p = a.store.prepare(a.b)
+	return nil
+}
 
 // wrote checks that a statement wrote so many rows: what it leaves out is not as it was read.
 func wrote(n int) func(pgconn.CommandTag) error {

@@ -227,6 +227,33 @@ func TestMessageCountedElsewhere(t *testing.T) {
 	}
 }
 
+// Where a message comes again that this process does not remember, more of them cost no attempt: the
+// store is asked first, for a while.
+func TestRepetitionsMakeWary(t *testing.T) {
+	p := newPair(t)
+	p.apply(0, p.page("a", ""))
+	p.apply(1, p.page("b", ""))
+	var again []apply.Event
+	for range 5 {
+		again = append(again, p.page("d", ""))
+	}
+	p.apply(0, again...)
+	for i, want := range []int{1, 0, 0} {
+		if n := p.apply(1, again[i], p.page("d", "")); n != want {
+			t.Errorf("repetition %d: %d retries, not %d", i, n, want)
+		}
+	}
+	if n := p.apply(1, again[3]); n != 0 { // nothing is left of the batch
+		t.Errorf("%d retries", n)
+	}
+	for range waryBatches {
+		p.put(1, []apply.Event{p.page("d", "")})
+	}
+	if n := p.apply(1, again[4], p.page("d", "")); n != 1 {
+		t.Errorf("%d retries after there was none for a while", n)
+	}
+}
+
 // A batch that reads what it does not write is not done optimistically: nothing would validate it.
 func TestRefusedIsNotOptimistic(t *testing.T) {
 	f := newFaulty(t)

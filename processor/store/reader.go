@@ -186,18 +186,27 @@ func (s *Store) Orders(ctx context.Context, tenant uuid.UUID) iter.Seq2[OrderRow
 	var last uuid.UUID
 	return pages(s.cfg.ReadPage, func() ([]OrderRow, error) {
 		return read(ctx, s, "orders", func(r pgx.CollectableRow, o *OrderRow) error {
-			var items []byte
-			var completed time.Time
-			err := r.Scan(&last, &o.OrderID, &o.ProfileID, &o.Status, &items, (*string)(&o.Total), &o.Currency, (*string)(&o.Tax),
-				(*string)(&o.Shipping), (*string)(&o.Discount), &o.Coupon, &o.FirstEvent, &o.LastEvent, &completed, &o.Version)
-			if err != nil {
-				return err
-			}
-			o.CompletedAt = known(completed)
-			o.Items, err = itemRows(items)
-			return err
+			return scanOrder(r, &last, o)
 		}, exportOrders, tenant, last, int64(s.cfg.ReadPage))
 	})
+}
+
+// OrdersOf are the orders of one profile, oldest first.
+func (s *Store) OrdersOf(ctx context.Context, tenant, profile uuid.UUID) ([]OrderRow, error) {
+	return read(ctx, s, "orders", func(r pgx.CollectableRow, o *OrderRow) error { return scanOrder(r, nil, o) }, exportOrdersOf, tenant, profile)
+}
+
+func scanOrder(r pgx.CollectableRow, key any, o *OrderRow) error {
+	var items []byte
+	var completed time.Time
+	err := r.Scan(key, &o.OrderID, &o.ProfileID, &o.Status, &items, (*string)(&o.Total), &o.Currency, (*string)(&o.Tax),
+		(*string)(&o.Shipping), (*string)(&o.Discount), &o.Coupon, &o.FirstEvent, &o.LastEvent, &completed, &o.Version)
+	if err != nil {
+		return err
+	}
+	o.CompletedAt = known(completed)
+	o.Items, err = itemRows(items)
+	return err
 }
 
 func itemRows(text []byte) ([]ItemRow, error) {

@@ -18,7 +18,7 @@ var (
 	seenSweep = sql.Statement("seen_sweep")
 )
 
-const sweepLease = "sweep seen_messages"
+const sweepLease = "sweep message_ids"
 
 // Sweep forgets message ids that have expired, where the database does not do it itself, at most
 // once per Config.SweepEvery over all processes. It answers how many it forgot.
@@ -27,13 +27,13 @@ func (s *Store) Sweep(ctx context.Context, holder string) (forgotten int64, err 
 	if err != nil || !due {
 		return 0, err
 	}
-	var from, last page
+	var from, last uuid.UUID
 	for more := true; more; from = last {
 		if last, more, err = s.pageAfter(ctx, from); err != nil {
 			return forgotten, err
 		}
 		// Outside InTx and its isolation: a row that expired an hour ago is in nobody's way.
-		tag, err := s.pool.Exec(ctx, seenSweep, from.tenant, from.hash, last.tenant, last.hash, s.now())
+		tag, err := s.pool.Exec(ctx, seenSweep, from, last, s.now())
 		if err != nil && Classify(retryable(err)) != Retry {
 			return forgotten, fmt.Errorf("sweep message ids: %w", err)
 		}
@@ -45,14 +45,11 @@ func (s *Store) Sweep(ctx context.Context, holder string) (forgotten int64, err 
 	return forgotten, nil
 }
 
-// page is where in seen_messages a piece of the sweep begins or ends.
-type page struct{ tenant, hash uuid.UUID }
-
 // pageAfter is the end of a page; the last page ends at the greatest key there can be.
-func (s *Store) pageAfter(ctx context.Context, from page) (last page, more bool, err error) {
-	err = s.pool.QueryRow(ctx, seenPage, from.tenant, from.hash, int64(s.cfg.SweepPage)).Scan(&last.tenant, &last.hash)
+func (s *Store) pageAfter(ctx context.Context, from uuid.UUID) (last uuid.UUID, more bool, err error) {
+	err = s.pool.QueryRow(ctx, seenPage, from, int64(s.cfg.SweepPage)).Scan(&last)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return page{uuid.Max, uuid.Max}, false, nil
+		return uuid.Max, false, nil
 	}
 	if err != nil {
 		return last, false, fmt.Errorf("sweep message ids: %w", err)

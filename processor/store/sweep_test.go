@@ -32,12 +32,12 @@ func TestSweep(t *testing.T) {
 	sweep(0) // the lease lasts as long as the interval
 	now = now.Add(-45 * time.Minute).Add(s.cfg.SweepEvery)
 	var left int
-	if err := s.pool.QueryRow(t.Context(), `UPDATE seen_messages SET expires_at = $1 WHERE expires_at > $2 RETURNING (SELECT count(*) FROM seen_messages)`,
+	if err := s.pool.QueryRow(t.Context(), `UPDATE message_ids SET expires_at = $1 WHERE expires_at > $2 RETURNING (SELECT count(*) FROM message_ids)`,
 		now.Add(time.Minute), now.Add(-s.cfg.SweepEvery).Add(45*time.Minute)).Scan(&left); err != nil || left != 75 {
 		t.Fatal(left, err)
 	}
 	sweep(55)
-	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM seen_messages`).Scan(&left); err != nil || left != 20 {
+	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM message_ids`).Scan(&left); err != nil || left != 20 {
 		t.Errorf("%d message ids left: %v", left, err)
 	}
 }

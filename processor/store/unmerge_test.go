@@ -202,7 +202,7 @@ func TestUnmergedMessageComesAgain(t *testing.T) {
 		if _, err := s.Unmerge(ctx, applytest.Lenient, merge); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.pool.Exec(ctx, `DELETE FROM seen_messages`); err != nil {
+		if _, err := s.pool.Exec(ctx, `DELETE FROM message_ids`); err != nil {
 			t.Fatal(err)
 		}
 		s.memory = newMemory(s.cfg.SeenFor)

@@ -73,3 +73,8 @@ WHERE tenant_id = $1::UUID AND job_id = $2::UUID;
 SELECT count(*)
 FROM dead_letters
 WHERE tenant_id = $1::UUID AND job_id = $2::TEXT AND job_id <> '' AND state <> 'replayed';
+
+-- name: key_delete
+-- For keys of a command that needed one for a moment, once it is done, or has died: nobody ever gave them out.
+DELETE FROM api_keys
+WHERE tenant_id = $1::UUID AND (key_id = $2::TEXT OR created_at < $3::TIMESTAMPTZ);

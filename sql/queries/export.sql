@@ -53,6 +53,14 @@ WHERE o.tenant_id = $1::UUID AND o.order_key > $2::UUID
 ORDER BY o.order_key
 LIMIT $3::INT8;
 
+-- name: export_orders_of
+-- Those of one profile.
+SELECT o.order_key, o.order_id, o.profile_id, o.status, o.items, o.total, o.currency, o.tax, o.shipping,
+       o.discount, o.coupon, o.first_event, o.last_event, o.completed_at, o.version
+FROM orders AS o
+WHERE o.tenant_id = $1::UUID AND o.profile_id = $2::UUID
+ORDER BY o.first_event, o.order_key;
+
 -- name: export_products
 SELECT p.product_key, p.product_id, p.name, p.price, p.category, p.skeleton, p.first_seen, p.version
 FROM products AS p

@@ -2,11 +2,24 @@
 
 -- name: seen_insert
 -- What comes back is new; what does not was counted before.
-INSERT INTO seen_messages (tenant_id, message_hash, expires_at)
-SELECT t, h, $3::TIMESTAMPTZ
-FROM unnest($1::UUID[], $2::UUID[]) AS u(t, h)
-ON CONFLICT (tenant_id, message_hash) DO NOTHING
+INSERT INTO message_ids (message_hash, expires_at)
+SELECT h, $2::TIMESTAMPTZ
+FROM unnest($1::UUID[]) AS u(h)
+ON CONFLICT (message_hash) DO NOTHING
 RETURNING message_hash;
+
+-- name: seen_add
+-- For message ids that are believed to be new. One that is not fails the statement, which is what makes
+-- it cheap: on PostgreSQL ON CONFLICT would cost half as much again.
+INSERT INTO message_ids (message_hash, expires_at)
+SELECT h, $2::TIMESTAMPTZ
+FROM unnest($1::UUID[]) AS u(h);
+
+-- name: seen_read
+-- Which were counted before.
+SELECT m.message_hash
+FROM unnest($1::UUID[]) AS u(h)
+JOIN message_ids AS m ON m.message_hash = u.h;
 
 -- name: identifier_load
 -- Identifiers, each with its owner. The owners are locked in the order of their ids, so that two

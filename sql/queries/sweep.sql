@@ -10,13 +10,12 @@ RETURNING holder;
 
 -- name: seen_page
 -- A page of the sweep along the primary key ends here.
-SELECT tenant_id, message_hash
-FROM seen_messages
-WHERE (tenant_id, message_hash) > ($1::UUID, $2::UUID)
-ORDER BY tenant_id, message_hash
-LIMIT 1 OFFSET $3::INT8;
+SELECT message_hash
+FROM message_ids
+WHERE message_hash > $1::UUID
+ORDER BY message_hash
+LIMIT 1 OFFSET $2::INT8;
 
 -- name: seen_sweep
-DELETE FROM seen_messages
-WHERE (tenant_id, message_hash) > ($1::UUID, $2::UUID) AND (tenant_id, message_hash) <= ($3::UUID, $4::UUID)
-  AND expires_at < $5::TIMESTAMPTZ;
+DELETE FROM message_ids
+WHERE message_hash > $1::UUID AND message_hash <= $2::UUID AND expires_at < $3::TIMESTAMPTZ;

@@ -68,5 +68,18 @@ export const post = async (body, size) => {
   }
 };
 
+/**
+ * Asks the edge to set the cookie again, as a server's own. It can be taken back, unlike the request of an event, which
+ * survives the page. Answers how.
+ * @param {string} domain @param {() => void} done
+ */
+export const renew = (domain, done) => {
+  const abort = new AbortController();
+  const target = new URL("../v1/js/cookie?domain=" + domain, endpoint);
+  const options = { method: "POST", credentials: "include", signal: abort.signal };
+  /** @type {typeof fetch} */ (take)(target, /** @type {RequestInit} */ (options)).then((r) => r.ok && done(), () => {});
+  return () => abort.abort();
+};
+
 /** Hands a request to the browser, which tells nothing of its answer. @param {string} body */
 export const beacon = (body) => !!guard(() => navigator.sendBeacon(url, body));

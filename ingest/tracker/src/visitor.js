@@ -4,12 +4,15 @@
 import { attribute, warn } from "./tag.js";
 import { guard, now, parse, stringify, uuid } from "./native.js";
 import { allowed, get, remove, set } from "./store.js";
+import { renew } from "./transport.js";
 
 const ID = "keystone.anonymous_id";
 const IDENTITY = "keystone.identity";
 const SESSION = "keystone.session";
+const RENEWED = "keystone.renewed";
 const COOKIE = "keystone_id";
 const AGE = 400 * 86400; // seconds; browsers keep no cookie for longer
+const DAY = 86400000; // ms
 const PAUSE = 30 * 60000; // ms without an event, after which it is another session
 
 const readCookie = () =>
@@ -18,7 +21,7 @@ const readCookie = () =>
     return found && decodeURIComponent(found[1]);
   }) || "";
 
-/** @param {string} value @param {string | null} domain */
+/** @param {string} value @param {string} domain */
 const writeCookie = (value, domain) =>
   guard(() => {
     document.cookie =
@@ -28,16 +31,23 @@ const writeCookie = (value, domain) =>
   });
 
 let checked = false;
+let stop = () => {};
 
 /** @param {string} id */
 const keep = (id) => {
   set(ID, id);
   if (!allowed() || attribute("cookie") === "off") return;
-  const domain = attribute("cookie-domain");
-  writeCookie(id, domain);
+  const domain = attribute("cookie-domain") || "";
+  const server = attribute("cookie") === "server";
+  // What the edge has set may live longer than what a script writes: that is left as it is.
+  if (!server || readCookie() !== id) writeCookie(id, domain);
+  if (server && Math.abs(now() - +get(RENEWED)) > DAY) {
+    stop();
+    stop = guard(() => renew(domain, () => set(RENEWED, "" + now()))) || stop;
+  }
   if (domain && readCookie() !== id) {
     warn("the browser refuses a cookie for", domain);
-    writeCookie(id, null);
+    writeCookie(id, "");
   }
 };
 
@@ -64,9 +74,10 @@ export const identity = () => guard(() => parse(get(IDENTITY)));
 export const setIdentity = (value) => set(IDENTITY, stringify(value));
 
 export const forgetVisitor = () => {
-  [ID, IDENTITY, SESSION].forEach(remove);
-  writeCookie("", attribute("cookie-domain"));
-  writeCookie("", null);
+  [ID, IDENTITY, SESSION, RENEWED].forEach(remove);
+  stop();
+  writeCookie("", attribute("cookie-domain") || "");
+  writeCookie("", "");
 };
 
 export const sessionId = () => {

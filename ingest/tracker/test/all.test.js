@@ -1,9 +1,12 @@
 // Everything against one pipeline and one browser: `make test-tracker`.
 
 import { after, before, test } from "node:test";
+import { findFirefox } from "./bare.js";
 import { Visitor, findChromium, launch } from "./browser.js";
 import { Pipeline } from "./pipeline.js";
 import { Site, tag } from "./site.js";
+import * as bare from "./cases/bare.js";
+import * as cookie from "./cases/cookie.js";
 import * as delivery from "./cases/delivery.js";
 import * as demo from "./cases/demo.js";
 import * as leaving from "./cases/leaving.js";
@@ -27,9 +30,10 @@ after(async () => {
   await pipeline?.stop();
 });
 
-for (const cases of [delivery, leaving, neighbours, pages, privacy, demo]) {
+for (const cases of [delivery, leaving, neighbours, pages, privacy, cookie, bare, demo]) {
   for (const [name, run] of Object.entries(cases)) {
-    test(name, { skip: missing && "chromium is not installed", timeout: 180_000 }, async () => {
+    const without = missing ? "chromium" : name.includes("firefox") && !findFirefox() ? "firefox-esr" : "";
+    test(name, { skip: without ? `${without} is not installed` : false, timeout: 180_000 }, async () => {
       const visitor = await Visitor.arrive(browser, pipeline);
       try {
         await run({ visitor, pipeline, site, browser, tag: (attributes) => tag(pipeline, attributes) });

@@ -37,13 +37,16 @@ const account = () => {
 };
 
 export class Visitor {
+  constructor(pipeline) {
+    this.pipeline = pipeline;
+    this.made = new Set();
+    this.who = new Set();
+    this.requests = [];
+    this.errors = [];
+  }
+
   static async arrive(browser, pipeline) {
-    const v = new Visitor();
-    v.pipeline = pipeline;
-    v.made = new Set();
-    v.who = new Set();
-    v.requests = [];
-    v.errors = [];
+    const v = new Visitor(pipeline);
     v.context = await browser.newContext();
     await v.context.exposeBinding("made", (_, e) => v.note(e));
     await v.context.addInitScript(account);

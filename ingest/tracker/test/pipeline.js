@@ -25,7 +25,7 @@ export class Pipeline {
   }
 
   async launch(listen) {
-    const flags = ["--log-level", "warn", "--data-dir", this.dir, "--listen", listen, "--admin-listen", "127.0.0.1:0"];
+    const flags = ["--log-level", "warn", "--data-dir", this.dir, "--listen", listen, "--admin-listen", "127.0.0.1:0", "--renew-cookie"];
     this.log = "";
     this.process = spawn(BINARY, ["dev", ...flags], { env, stdio: ["ignore", "pipe", "pipe"] });
     this.ended = once(this.process, "exit");

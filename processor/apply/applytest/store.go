@@ -90,10 +90,10 @@ func (s *Store) Saw(tenant uuid.UUID, messageID string) { s.seen[tenant.String()
 func (s *Store) Load(lane string, keys apply.Keys, missing *apply.Missing) *apply.State {
 	l := loader{Store: s, st: &apply.State{
 		Settings:      s.Settings,
-		Identifiers:   map[uuid.UUID]*identity.Identifier{},
-		Profiles:      map[uuid.UUID]*identity.Profile{},
-		Orders:        map[apply.OrderKey]*event.OrderState{},
-		Products:      map[apply.ProductKey]*event.ProductState{},
+		Identifiers:   make(map[uuid.UUID]*identity.Identifier, len(keys.Nodes)),
+		Profiles:      make(map[uuid.UUID]*identity.Profile, len(keys.Nodes)),
+		Orders:        make(map[apply.OrderKey]*event.OrderState, len(keys.Orders)),
+		Products:      make(map[apply.ProductKey]*event.ProductState, len(keys.Products)),
 		LastCreatedAt: s.created[lane],
 	}}
 	for _, k := range keys.Nodes {
