@@ -38,6 +38,9 @@ func TestViews(t *testing.T) {
 	conn := w.load(t)
 	for name, tenant := range map[string]uuid.UUID{"north": north, "south": south} {
 		for i, p := range spans {
+			if tenant == south && i > 0 {
+				break // it is there to be told from the other
+			}
 			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
 				viewsOf(t, conn, w, tenant, p)
 				if i == 0 || i == 2 {
@@ -48,6 +51,7 @@ func TestViews(t *testing.T) {
 	}
 	t.Run("refusals", func(t *testing.T) { refusals(t, conn) })
 	t.Run("sessions", func(t *testing.T) { everySession(t, conn, w) })
+	t.Run("dashboard", func(t *testing.T) { everyPanel(t, conn) })
 	t.Run("cookbook", func(t *testing.T) { everyRecipe(t, conn, w) })
 }
 
@@ -90,17 +94,15 @@ func parametersOf(t *testing.T, conn driver.Conn, w *world, tenant uuid.UUID, p 
 		{"Product Viewed", "product_added", "CHECKOUT-STARTED", "order completed", "page"},
 		{"page", "/checkout"}, {"page", "page", "page"}, {"identify"}, {"nothing of the kind", "page"},
 	} {
-		for _, window := range []int{0, 3600, 604800} {
+		for _, window := range []int{0, 604800} {
 			check(t, conn, tenant, p, "funnel", fmt.Sprintf("steps = ['%s'], window_seconds = %d", strings.Join(steps, "', '"), window),
 				w.funnel(tenant, p, steps, time.Duration(window)*time.Second))
 		}
 	}
 	for _, model := range []string{"first", "last", "linear", "time_decay"} {
-		for _, lookback := range []int{1, 30} {
-			arguments := fmt.Sprintf("model = '%s', lookback_days = %d, half_life_days = 2.5", model, lookback)
-			check(t, conn, tenant, p, "attributed_orders", arguments, w.creditTable(tenant, p, model, lookback, 2.5))
-			check(t, conn, tenant, p, "attribution", arguments, w.attribution(tenant, p, model, lookback, 2.5))
-		}
+		const arguments = "model = '%s', lookback_days = %d, half_life_days = 2.5"
+		check(t, conn, tenant, p, "attributed_orders", fmt.Sprintf(arguments, model, 30), w.creditTable(tenant, p, model, 30, 2.5))
+		check(t, conn, tenant, p, "attribution", fmt.Sprintf(arguments, model, 1), w.attribution(tenant, p, model, 1, 2.5))
 	}
 	for _, idle := range []int{0, 60, 60 * 24 * 30} {
 		sql := fmt.Sprintf("SELECT * FROM abandoned_carts(tenant = '%s', as_of = '%s', idle_minutes = %d)", tenant, clock(p.until), idle)
