@@ -112,6 +112,11 @@ test-tracker: setup build check-tracker ## Test the tracker in Chromium (and Fir
 	@# Node 20 has its WebSocket behind a flag.
 	node --experimental-websocket --test --test-reporter=spec ingest/tracker/test/all.test.js
 
+.PHONY: schema-doc
+schema-doc: setup ## Write docs/schema.md and the answers in the cookbook
+	go test -count=1 ./analytics/schema -run '^TestDocument$$' -args -update
+	go test -count=1 ./analytics -run '^TestCookbook$$' -args -update
+
 .PHONY: lint
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...

@@ -11,10 +11,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/rollup"
 	"github.com/keystone-cdp/keystone/analytics/sink"
 )
 
@@ -48,8 +51,19 @@ func (c Config) Validate() error {
 // Sink is the role.
 type Sink struct {
 	sink  *sink.Sink
+	conn  driver.Conn
+	log   *slog.Logger
 	close func() error // closes conn, once
+
+	catching sync.WaitGroup     // the goroutine of catchUp
+	giveUp   context.CancelFunc // ends it; nil before Start
 }
+
+// Waits between attempts to catch up with the rollups.
+const (
+	minCatchWait = 100 * time.Millisecond
+	maxCatchWait = 10 * time.Second
+)
 
 // New checks the configuration. It starts and connects nothing.
 func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Sink, error) {
@@ -64,15 +78,44 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Sink, error)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Sink{sink: s, close: sync.OnceValue(conn.Close)}, nil
+	return &Sink{sink: s, conn: conn, log: log, close: sync.OnceValue(conn.Close)}, nil
 }
 
 // Start begins to read the log. It does not wait for ClickHouse or the log.
-func (s *Sink) Start(ctx context.Context) error { return s.sink.Start(ctx) }
+func (s *Sink) Start(ctx context.Context) error {
+	if err := s.sink.Start(ctx); err != nil {
+		return err
+	}
+	catching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.giveUp = cancel
+	s.catching.Go(func() { s.catchUp(catching) })
+	return nil
+}
+
+// catchUp adds to the rollups what an insert may have left out that was broken off before this start.
+// It tries until ClickHouse is there.
+func (s *Sink) catchUp(ctx context.Context) {
+	for wait := minCatchWait; ; wait = min(2*wait, maxCatchWait) {
+		err := rollup.Catch(ctx, s.conn)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.log.WarnContext(ctx, "cannot catch up with the rollups, will try again", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
 
 // Stop inserts what is under way, saves the positions and closes the connections. What it cannot do
 // before ctx ends is left to the next start.
 func (s *Sink) Stop(ctx context.Context) error {
+	if s.giveUp != nil {
+		s.giveUp()
+	}
+	s.catching.Wait()
 	return errors.Join(s.sink.Stop(ctx), s.close())
 }
 

@@ -31,6 +31,9 @@ func Open(dsn string, conns int) (driver.Conn, error) {
 	// Servers since 26.2 queue inserts by default. Ours are batches, and must be in the table when
 	// they are acknowledged.
 	opt.Settings["async_insert"] = 0
+	// An insert that is repeated, for its answer was lost, reaches the rollups also where the table has it
+	// already: the first attempt may have ended in between. It is the default since 26.2.
+	opt.Settings["deduplicate_blocks_in_dependent_materialized_views"] = 1
 	opt.MaxOpenConns, opt.MaxIdleConns = conns, conns
 	opt.ClientInfo.Products = append(opt.ClientInfo.Products, struct{ Name, Version string }{"keystone", "sink"})
 	conn, err := clickhouse.Open(opt)

@@ -16,6 +16,9 @@ func (e Engines) ReplacingMergeTree(args string) string {
 	return e.engine("ReplacingMergeTree", args)
 }
 
+// AggregatingMergeTree is the engine of rollups.
+func (e Engines) AggregatingMergeTree() string { return e.engine("AggregatingMergeTree", "") }
+
 func (e Engines) engine(name, args string) string {
 	if e.Replicated {
 		name = "Replicated" + name

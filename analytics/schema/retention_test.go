@@ -38,6 +38,15 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%s has %q, want %q", tenant, got, want)
 		}
 	}
+	for _, table := range []string{"touches", "active_nodes", "page_days"} { // the rollups go with them
+		exec(t, db, "OPTIMIZE TABLE "+table+" FINAL")
+		if got := ask(t, db, "SELECT toString(count()) FROM "+table+" WHERE tenant_id = ?", short.String()); table == "active_nodes" && got != "1" || table != "active_nodes" && got != "0" {
+			t.Errorf("%s of the first tenant: %s rows", table, got)
+		}
+	}
+	if got := ask(t, db, "SELECT toString(count()) FROM active_nodes WHERE tenant_id = ?", forever.String()); got != "3" {
+		t.Errorf("active_nodes of the last tenant: %s rows", got)
+	}
 	retain(true, map[uuid.UUID]int{forever: 365})
 	for tenant, want := range map[uuid.UUID]string{long: "0 days\n40 days", forever: "0 days\n40 days"} {
 		if got := left(tenant); got != want {

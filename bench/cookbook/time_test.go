@@ -102,23 +102,20 @@ func (w *world) active(tenant uuid.UUID, p span, period string) (t table) {
 	people := w.people(tenant)
 	first := firsts(people, period, p.until)
 	for start := begin(period, p.since); start.Before(p.until); start = following(period, start) {
-		who, fresh, events := 0, 0, 0
+		who, fresh := 0, 0
 		for person, list := range people {
-			n := 0
 			for _, h := range list {
 				if h.at.Before(p.until) && begin(period, h.at).Equal(start) {
-					n++
-				}
-			}
-			if events += n; n > 0 {
-				who++
-				if first[person].Equal(start) {
-					fresh++
+					who++
+					if first[person].Equal(start) {
+						fresh++
+					}
+					break
 				}
 			}
 		}
 		if who > 0 {
-			t.add(date(start), who, fresh, events)
+			t.add(date(start), who, fresh)
 		}
 	}
 	return t
@@ -162,6 +159,35 @@ func (w *world) topPages(tenant uuid.UUID, p span) (t table) {
 	}
 	for k, n := range views {
 		t.add(k.host, k.path, n, len(who[k]))
+	}
+	return t
+}
+
+func (w *world) pageViews(tenant uuid.UUID, p span) (t table) {
+	type page struct{ day, host, path string }
+	views := map[page]int{}
+	for _, h := range w.all(tenant, func(h *happening) bool { return !h.bot && h.kind == "page" }) {
+		if d := day(h.at); !d.Before(day(p.since)) && d.Before(p.until) {
+			views[page{date(d), h.host, h.path}]++
+		}
+	}
+	for k, n := range views {
+		t.add(k.day, k.host, k.path, n)
+	}
+	return t
+}
+
+func (w *world) activePeople(tenant uuid.UUID, p span) (t table) {
+	for person, list := range w.people(tenant) {
+		days := map[time.Time]bool{}
+		for _, h := range list {
+			if d := day(h.at); h.at.Before(p.until) && !d.Before(day(p.since)) {
+				days[d] = true
+			}
+		}
+		for d := range days {
+			t.add(date(d), person)
+		}
 	}
 	return t
 }

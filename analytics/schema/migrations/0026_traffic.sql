@@ -16,61 +16,23 @@ WHERE tenant_id = {tenant:UUID} AND event_type = 'page' AND NOT is_bot
 GROUP BY host, path
 COMMENT 'top_pages(tenant, since, until): one row is one page and how often it was viewed, bots left out';
 
-CREATE OR REPLACE VIEW daily_active
+CREATE OR REPLACE VIEW page_views
 (
-    day Date COMMENT 'The day, UTC',
-    people UInt64 COMMENT 'People who did something on that day',
-    people_7_days UInt64 COMMENT 'People who did something on that day or the 6 before',
-    people_30_days UInt64 COMMENT 'People who did something on that day or the 29 before'
+    day Date COMMENT 'The day, by event time, UTC',
+    host String COMMENT 'Host of the page',
+    path String COMMENT 'Path of the page',
+    views UInt64 COMMENT 'Page views'
 )
-AS SELECT
-    day,
-    countIf(age = 0) AS people,
-    countIf(age < 7) AS people_7_days,
-    count() AS people_30_days
+AS SELECT day, host, path, sum(n) AS views
 FROM
 (
-    SELECT profile_id, active + number AS day, min(number) AS age
-    FROM
-    (
-        SELECT DISTINCT profile_id, toDate(timestamp) AS active
-        FROM events_resolved
-        WHERE tenant_id = {tenant:UUID} AND NOT is_bot
-            AND timestamp >= toStartOfDay({since:DateTime}) - INTERVAL 29 DAY AND timestamp < {until:DateTime}
-    )
-    ARRAY JOIN range(30) AS number
-    WHERE day >= toDate({since:DateTime}) AND day <= toDate({until:DateTime} - INTERVAL 1 SECOND)
-    GROUP BY profile_id, day
+    SELECT day, host, path, topic, partition, groupBitmapMerge(offsets) AS n
+    FROM page_days
+    WHERE tenant_id = {tenant:UUID} AND day >= toDate({since:DateTime}) AND day <= toDate({until:DateTime} - INTERVAL 1 SECOND)
+    GROUP BY day, host, path, topic, partition
 )
-GROUP BY day
-COMMENT 'daily_active(tenant, since, until): one row is one day and the people active on it, in the week and in the 30 days that end with it; bots left out';
-
-CREATE OR REPLACE VIEW active
-(
-    period_start Date COMMENT 'First day of the period, UTC; weeks begin on Monday',
-    people UInt64 COMMENT 'People who did something in it',
-    new_people UInt64 COMMENT 'Those of them whose first event ever was in it',
-    events UInt64 COMMENT 'Events of any type'
-)
-AS SELECT
-    period_start,
-    count() AS people,
-    countIf(period_start = first) AS new_people,
-    sum(n) AS events
-FROM
-(
-    SELECT profile_id, period_start, count() AS n, min(period_start) OVER (PARTITION BY profile_id) AS first
-    FROM
-    (
-        SELECT profile_id, toDate(dateTrunc({period:String}, timestamp)) AS period_start
-        FROM events_resolved
-        WHERE tenant_id = {tenant:UUID} AND timestamp < {until:DateTime} AND NOT is_bot
-    )
-    GROUP BY profile_id, period_start
-)
-WHERE period_start >= toDate(dateTrunc({period:String}, {since:DateTime}))
-GROUP BY period_start
-COMMENT 'active(tenant, since, until, period): one row is one day, week or month and the people active in it, from the period since falls in; bots left out. All history is read, to know who was new';
+GROUP BY day, host, path
+COMMENT 'page_views(tenant, since, until): one row is one page and one day and how often it was viewed, over whole days; bots left out. From the rollup page_days. For people too, and for times, use top_pages';
 
 CREATE OR REPLACE VIEW live_traffic
 (
@@ -135,6 +97,5 @@ COMMENT 'identity_quality(tenant, since, until): one row is one day and how much
 
 DROP VIEW IF EXISTS identity_quality;
 DROP VIEW IF EXISTS live_traffic;
-DROP VIEW IF EXISTS active;
-DROP VIEW IF EXISTS daily_active;
+DROP VIEW IF EXISTS page_views;
 DROP VIEW IF EXISTS top_pages;

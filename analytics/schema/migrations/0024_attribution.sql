@@ -46,30 +46,25 @@ FROM
     ) AS o
     LEFT JOIN
     (
-        SELECT profile_id, groupArray((timestamp, received_at, topic, partition, offset, source, medium, campaign)) AS touches
+        SELECT
+            if(s.profile_id = toUUID('00000000-0000-0000-0000-000000000000'), t.node, s.profile_id) AS profile_id,
+            groupArray((timestamp, received_at, toString(topic), partition, offset, toString(source), toString(medium), toString(campaign))) AS touches
         FROM
         (
-            SELECT
-                profile_id, timestamp, received_at, topic, partition, offset,
-                multiIf(
-                    utm_source != '', toString(utm_source),
-                    gclid != '' OR gbraid != '' OR wbraid != '', 'google',
-                    fbclid != '', 'facebook',
-                    msclkid != '', 'bing',
-                    ttclid != '', 'tiktok',
-                    '') AS source,
-                toString(utm_medium) AS medium,
-                toString(utm_campaign) AS campaign
-            FROM events_resolved
-            WHERE tenant_id = {tenant:UUID} AND event_type = 'page' AND NOT is_bot
+            SELECT * FROM touches FINAL
+            WHERE tenant_id = {tenant:UUID}
                 AND timestamp >= {since:DateTime} - toIntervalDay({lookback_days:UInt16}) AND timestamp < {until:DateTime}
-        )
-        WHERE source != '' OR campaign != ''
+        ) AS t
+        ASOF LEFT JOIN
+        (
+            SELECT node, valid_from, profile_id FROM identity_map FINAL
+            WHERE tenant_id = {tenant:UUID} AND NOT (profile_id = node AND valid_from = toDateTime64(0, 6, 'UTC'))
+        ) AS s ON t.node = s.node AND t.received_at >= s.valid_from
         GROUP BY profile_id
     ) AS p ON p.profile_id = o.profile_id
 )
 ARRAY JOIN path AS touch, shares AS share
-COMMENT 'attributed_orders(tenant, since, until, model, lookback_days, half_life_days): one row is one order completed in that time that stands, and one touch it is credited to. A touch is a page view of the person, with campaign tags or a click id in its address, at most so many days before the order. Models: first, last, linear, time_decay (half as much for every half_life_days before the last touch; the other models do not look at it)';
+COMMENT 'attributed_orders(tenant, since, until, model, lookback_days, half_life_days): one row is one order completed in that time that stands, and one touch it is credited to. A touch is a page view of the person, with campaign tags or a click id in its address, at most so many days before the order. Models: first, last, linear, time_decay (half as much for every half_life_days before the last touch; the other models do not look at it). From the rollup touches';
 
 CREATE OR REPLACE VIEW attribution
 (
