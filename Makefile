@@ -120,6 +120,11 @@ lint: ## Run the linters
 bench: setup build ## One number for each stage: edge, processor, sink
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./bench/...
 
+# A module of its own: what they need is no matter of Keystone's.
+.PHONY: peers
+peers: ## Build what the edge is measured beside (the OpenTelemetry Collector, Benthos); takes minutes
+	cd bench/peers && CGO_ENABLED=0 go build -trimpath -o bin/ ./...
+
 .PHONY: bench-once
 bench-once: setup build ## Every benchmark once, to see that it still runs
 	go test -short -run '^$$' -bench . -benchtime 1x -timeout 20m ./...

@@ -42,6 +42,14 @@ func TestMain(m *testing.M) {
 		serve = serveEdge
 	case roleNoop:
 		serve = serveNoop
+	case roleLog:
+		serve = serveLog
+	case roleBackfill:
+		if err := runBackfill(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	default:
 		os.Exit(m.Run())
 	}
@@ -203,9 +211,6 @@ func run(b *testing.B, sum *load.Report, cfg load.Config, url string, pid int, s
 
 func report(b *testing.B, name string, floor, real *load.Report) {
 	b.Helper()
-	perEvent := func(r *load.Report) float64 {
-		return float64(r.ServerCPU.Nanoseconds()) / 1e3 / float64(r.Acknowledged)
-	}
 	requests := float64(real.Requests) / real.Elapsed.Seconds()
 	p99 := real.Latency.Quantile(0.99)
 	b.ReportMetric(requests, "requests/s")

@@ -46,6 +46,9 @@ func newConn(cfg Config, target *url.URL) *conn {
 	if cfg.Path == PathBatch {
 		kind = "application/x-ndjson"
 	}
+	if cfg.ContentType != "" {
+		kind = cfg.ContentType
+	}
 	c.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nContent-Type: %s\r\nUser-Agent: keystone-load\r\nContent-Length: ",
 		cfg.Path, target.Host, cfg.Key, kind)
 	return c
