@@ -129,6 +129,11 @@ bench: setup build ## One number for each stage: edge, processor, sink
 guard: ## Hold the edge's processor time to the ratio that has been reached (on a quiet machine)
 	KEYSTONE_BENCH_GUARD=1 go test -count=1 -v -run Ratio -timeout 10m ./bench/edge
 
+# A module of its own: what they need is no matter of Keystone's.
+.PHONY: peers
+peers: ## Build what the edge is measured beside (the OpenTelemetry Collector, Benthos); takes minutes
+	cd bench/peers && CGO_ENABLED=0 go build -trimpath -o bin/ ./...
+
 .PHONY: bench-once
 bench-once: setup build ## Every benchmark once, to see that it still runs
 	go test -short -run '^$$' -bench . -benchtime 1x -timeout 20m ./...

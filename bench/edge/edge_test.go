@@ -45,6 +45,14 @@ func TestMain(m *testing.M) {
 		serve = serveEdge
 	case roleNoop:
 		serve = serveNoop
+	case roleLog:
+		serve = serveLog
+	case roleBackfill:
+		if err := runBackfill(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	default:
 		os.Exit(m.Run())
 	}

@@ -23,6 +23,8 @@ type Config struct {
 	URL  string // scheme://host:port of the edge
 	Path string // PathIngest or PathBatch
 	Key  string
+	// ContentType of the body; empty is what Path takes: JSON, or NDJSON.
+	ContentType string
 	// Connections is how many requests are under way at a time.
 	Connections int
 	// Rate is events per second, sent whether or not answers come (open loop). Zero sends the next

@@ -52,6 +52,9 @@ func newConn(cfg Config, target *url.URL) *conn {
 	if cfg.Path == PathBatch && !cfg.List {
 		kind = "application/x-ndjson"
 	}
+	if cfg.ContentType != "" {
+		kind = cfg.ContentType
+	}
 	c.list = cfg.Path == PathBatch && cfg.List
 	c.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nContent-Type: %s\r\nUser-Agent: keystone-load\r\n",
 		cfg.Path, target.Host, cfg.Key, kind)

@@ -157,21 +157,6 @@ func TestConnectionLimit(t *testing.T) {
 	}
 }
 
-// Memory stays where it is while many clients announce much and send little.
-func TestSlowClientsHoldLittle(t *testing.T) {
-	r := newRig(t, options{})
-	for range 200 {
-		conn := r.dial()
-		if _, err := fmt.Fprintf(conn, "POST /ingest/batch HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nContent-Encoding: br\r\nContent-Length: 30000000\r\n\r\n%s",
-			integrationKey, strings.Repeat("x", 100)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if a := r.post("/ingest/batch", integrationKey, jsonType, string(zip(t, "["+page+"]")), "Content-Encoding", "gzip"); a.status != 202 {
-		t.Errorf("a good client beside them: %d %s", a.status, a.body)
-	}
-}
-
 func TestPayloadsStayOutOfTheLog(t *testing.T) {
 	lines := new(syncBuffer)
 	r := newRig(t, options{log: lines})

@@ -1,0 +1,169 @@
+package edge_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keystone-cdp/keystone/bench/edge"
+	"github.com/keystone-cdp/keystone/bench/load"
+	"github.com/keystone-cdp/keystone/bench/machine"
+	"github.com/keystone-cdp/keystone/bench/shop"
+	"github.com/keystone-cdp/keystone/internal/embedded/broker"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
+	"github.com/keystone-cdp/keystone/internal/event"
+)
+
+const (
+	envURL    = "KEYSTONE_BENCH_URL"
+	envEvents = "KEYSTONE_BENCH_EVENTS"
+
+	roleLog      = "log"
+	roleBackfill = "backfill"
+
+	backfillEvents = 1_000_000
+	backfillBatch  = 1_000
+	liveRate       = 2_000 // events per second
+	liveAlone      = 20 * time.Second
+)
+
+// serveLog is a broker in a process of its own, with its log on disk.
+func serveLog() (string, func() error, error) {
+	cfg := broker.DefaultConfig()
+	cfg.DataDir = os.Getenv(envDir)
+	log, err := broker.New(cfg)
+	if err == nil {
+		err = log.Start(context.Background())
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return strings.Join(log.Addrs(), ","), func() error { return log.Stop(context.Background()) }, nil
+}
+
+// backfill sends its events in batches, two requests at a time, as fast as they are answered.
+func backfill() (*load.Report, error) {
+	n, err := strconv.Atoi(os.Getenv(envEvents))
+	if err != nil {
+		return nil, err
+	}
+	s := shop.DefaultConfig()
+	s.Seed, s.Events = 7, n
+	stream, err := shop.New(s)
+	if err != nil {
+		return nil, err
+	}
+	cfg := load.DefaultConfig()
+	cfg.URL, cfg.Path, cfg.Key = os.Getenv(envURL), load.PathBatch, edge.IntegrationKey
+	cfg.Connections, cfg.BatchEvents, cfg.RetryFor = 2, backfillBatch, time.Minute
+	return load.Run(context.Background(), cfg, func(dst []byte) ([]byte, uint64, bool) {
+		out, d, ok := stream.Next(dst)
+		return out, d.Lane, ok
+	})
+}
+
+// runBackfill is the child's whole work: its report goes to its output.
+func runBackfill() error {
+	r, err := backfill()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]float64{"acknowledged": float64(r.Acknowledged), "seconds": r.Elapsed.Seconds()})
+}
+
+// live sends events at a steady rate until it is told to stop, and no fewer than some.
+func live(b *testing.B, url string, seed uint64, atLeast time.Duration, stop *atomic.Bool) *load.Report {
+	b.Helper()
+	s := shop.DefaultConfig()
+	s.Seed, s.Events, s.Undated = seed, 10*backfillEvents, true
+	stream, err := shop.New(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := load.DefaultConfig()
+	cfg.URL, cfg.Key, cfg.Connections, cfg.Rate = url, edge.TrackerKey, 64, liveRate
+	n := 0
+	r, err := load.Run(b.Context(), cfg, func(dst []byte) ([]byte, uint64, bool) {
+		if n++; n > int(atLeast.Seconds()*liveRate) && stop.Load() {
+			return nil, 0, false
+		}
+		out, d, ok := stream.Next(dst)
+		return out, d.Lane, ok
+	})
+	if err != nil || r.Acknowledged != r.Sent {
+		b.Fatalf("%v\n%s", err, r)
+	}
+	return r
+}
+
+// BenchmarkBackfill is the latency of live events, sent at a steady rate in an open loop, alone and while a
+// million events go into the other lane. The edge, the log and both generators are processes of their own,
+// and share the cores.
+func BenchmarkBackfill(b *testing.B) {
+	seeds := strings.Split(first(child(b, roleLog, envDir+"="+filepath.Join(b.TempDir(), "log"))), ",")
+	enginetest.CreateTopics(b, seeds, enginetest.Topic{Name: event.TopicEvents, Partitions: 8}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 8})
+	url := first(child(b, roleEdge, envBrokers+"="+strings.Join(seeds, ","), envDir+"="+filepath.Join(b.TempDir(), "spool")))
+	var done atomic.Bool
+	done.Store(true)
+	live(b, url, 1, time.Second, &done) // connections, caches
+	var alone, beside load.Histogram
+	var filled, seconds float64
+	span := liveAlone
+	if testing.Short() {
+		span /= 20
+	}
+	for round := uint64(2); b.Loop(); round += 2 {
+		r := live(b, url, round, span, &done)
+		alone.Add(&r.Latency)
+		done.Store(false)
+		go func() {
+			defer done.Store(true)
+			out := fill(b, url)
+			filled, seconds = filled+out["acknowledged"], seconds+out["seconds"]
+		}()
+		r = live(b, url, round+1, time.Second, &done)
+		beside.Add(&r.Latency)
+	}
+	if want := float64(backfillEvents) * float64(b.N); !testing.Short() && filled != want {
+		b.Fatalf("the backfill has put in %.0f events of %.0f", filled, want)
+	}
+	ms := func(h *load.Histogram, q float64) float64 { return float64(h.Quantile(q).Microseconds()) / 1e3 }
+	b.ReportMetric(ms(&alone, .99), "p99-alone-ms")
+	b.ReportMetric(ms(&beside, .99), "p99-beside-ms")
+	b.ReportMetric(ms(&beside, .99)/ms(&alone, .99), "×alone")
+	machine.Print("backfill", "live at %d events/s: p50 %.2f, p99 %.2f ms alone; p50 %.2f, p99 %.2f ms beside %.0f events/s into the backfill lane: %.1f times",
+		liveRate, ms(&alone, .5), ms(&alone, .99), ms(&beside, .5), ms(&beside, .99), filled/seconds, ms(&beside, .99)/ms(&alone, .99))
+}
+
+func first(url string, _ int) string { return url }
+
+// fill runs a backfill in a process of its own and answers what it reports.
+func fill(b *testing.B, url string) (out map[string]float64) {
+	n := backfillEvents
+	if testing.Short() {
+		n = 20 * backfillBatch
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		b.Error(err)
+		return nil
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), envRole+"="+roleBackfill, envURL+"="+url, envEvents+"="+strconv.Itoa(n))
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	if err != nil {
+		b.Errorf("backfill: %v", err)
+	}
+	return out
+}
