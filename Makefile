@@ -117,6 +117,21 @@ schema-doc: setup ## Write docs/schema.md and the answers in the cookbook
 	go test -count=1 ./analytics/schema -run '^TestDocument$$' -args -update
 	go test -count=1 ./analytics -run '^TestCookbook$$' -args -update
 
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+.PHONY: image
+image: ## Build the image keystone:VERSION (needs Docker)
+	docker build -f deploy/docker/Dockerfile --build-arg VERSION="$(VERSION)" -t keystone:$(VERSION) .
+
+.PHONY: sbom
+sbom: build ## List what ./bin/keystone is made of, as CycloneDX JSON, in bin/keystone.cdx.json
+	$(GO_TOOL) cyclonedx-gomod bin -json -licenses -noserial -version "$(VERSION)" -output bin/keystone.cdx.json bin/keystone
+
+# A module of its own, with the code of those whose files are checked.
+.PHONY: test-deploy
+test-deploy: ## Check deploy/: compose files, units, image, alerts, dashboards
+	cd deploy/check && go test -count=1 -timeout 15m ./...
+
 .PHONY: lint
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...

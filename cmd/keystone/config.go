@@ -11,6 +11,7 @@ import (
 
 type configCmd struct {
 	Check configCheckCmd `cmd:"" help:"Check a role's flags and environment, every broken rule at once."`
+	Line  configLineCmd  `cmd:"" help:"Check a whole command line, as a unit or a manifest has it, without running it."`
 	Print configPrintCmd `cmd:"" help:"Print a role's effective configuration as JSON, secrets masked."`
 }
 
@@ -20,7 +21,8 @@ func (configCmd) Help() string {
 
 Examples:
   keystone config print edge --listen :8080
-  KEYSTONE_SPOOL_BYTES=1 keystone config check edge`
+  KEYSTONE_SPOOL_BYTES=1 keystone config check edge
+  keystone config line migrate --replication 3`
 }
 
 // roleConfigs are the roles' flags, without running them.
@@ -61,6 +63,33 @@ func (c *roleConfigs) config(role string) (any, error) {
 }
 
 type configCheckCmd struct{ roleConfigs }
+
+type configLineCmd struct {
+	Args []string `arg:"" passthrough:"" help:"What follows \"keystone\"."`
+}
+
+// Run reads the line as main would, and runs nothing.
+func (c *configLineCmd) Run(a *app) error {
+	chosen, parser, err := newParser(a.stderr, a.stderr)
+	if err != nil {
+		return err
+	}
+	command, err := parser.Parse(c.Args)
+	if err != nil {
+		return fmt.Errorf("keystone %s: %w", strings.Join(c.Args, " "), err)
+	}
+	roles := roleConfigs{}
+	roles.Edge.target, roles.Edge.edgeFlags = chosen.Edge.target, chosen.Edge.edgeFlags
+	roles.Processor.target, roles.Sink.target = chosen.Processor.target, chosen.Sink.target
+	switch role := command.Selected().Name; role {
+	case "edge", "processor", "sink":
+		if _, err := roles.config(role); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(a.stdout, "ok")
+	return err
+}
 
 // Run says what is wrong, or that nothing is.
 func (c *configCheckCmd) Run(a *app) error {

@@ -53,3 +53,26 @@ func TestSnake(t *testing.T) {
 		}
 	}
 }
+
+func TestConfigLine(t *testing.T) {
+	t.Setenv("KEYSTONE_BROKERS", "a:9092")
+	for _, line := range []string{
+		"migrate --replication 3 --events-partitions 32", "edge --store-dsn=postgres://x --spool-dir=/nowhere", "sink --clickhouse-dsn=clickhouse://c:9000",
+		"--log-format json processor --store-dsn=postgres://x", "keys init --tenant shop --file /keys.json", "ready --admin-listen :8081", "doctor --json",
+	} {
+		if out, err := runCLI(t, append([]string{"config", "line"}, strings.Fields(line)...)...); err != nil || out != "ok\n" {
+			t.Errorf("%s: %q, %v", line, out, err)
+		}
+	}
+	for line, want := range map[string]string{
+		"edge --listne :80":                             "unknown flag --listne",
+		"keys create --tenant shop":                     "--scope",
+		"edge --store-dsn=postgres://x --spool-bytes=1": "max_bytes must be at least 1 MiB",
+		"sink --data-dir=/nowhere":                      "no keystone dev",
+		"nonsense":                                      "unexpected argument nonsense",
+	} {
+		if _, err := runCLI(t, append([]string{"config", "line"}, strings.Fields(line)...)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}

@@ -11,8 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/goccy/go-json"
-
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/service"
@@ -111,7 +110,7 @@ func (c *devCmd) start(a *app, group *service.Group) (*engines, *roles, error) {
 		return nil, nil, err
 	}
 	to := target{StoreDSN: servers.store.DSN(), ClickhouseDSN: servers.clickhouse.NativeDSN(), Brokers: servers.broker.Addrs()}
-	if err := migrate(ctx, a.log, &to, c.topics()); err != nil {
+	if err := migrate(ctx, a.log, &to, c.topics(), schema.Engines{}); err != nil {
 		return nil, nil, err
 	}
 	if err := refreshAnalysts(ctx, c.DataDir, servers.clickhouse); err != nil {
@@ -154,12 +153,6 @@ func (c *devCmd) start(a *app, group *service.Group) (*engines, *roles, error) {
 	return servers, r, nil
 }
 
-// devKeys are the demo tenant's keys in the clear: nobody could find them again in the store.
-type devKeys struct {
-	TrackerKey     string `json:"tracker_key"`
-	IntegrationKey string `json:"integration_key"`
-}
-
 // demoTenant makes the demo tenant with its two keys, or finds those of the last start.
 func (c *devCmd) demoTenant(ctx context.Context, dsn string) (*devInfo, error) {
 	pool, err := sql.Open(ctx, dsn, commandConns)
@@ -167,42 +160,11 @@ func (c *devCmd) demoTenant(ctx context.Context, dsn string) (*devInfo, error) {
 		return nil, err
 	}
 	defer pool.Close()
-	plane := control.New(pool)
-	tenant, err := plane.Tenant(ctx, "demo")
-	if errors.Is(err, control.ErrUnknownTenant) {
-		tenant, err = plane.CreateTenant(ctx, "demo", "Demo")
-	}
+	tenant, keys, err := ensureKeys(ctx, control.New(pool), keysWanted{slug: "demo", name: "Demo", label: "keystone dev", file: filepath.Join(c.DataDir, "keys.json")})
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(c.DataDir, "keys.json")
-	var keys devKeys
-	if text, err := os.ReadFile(path); err == nil {
-		if err := json.Unmarshal(text, &keys); err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for _, k := range []struct {
-		secret *string
-		scope  control.Scope
-	}{{&keys.TrackerKey, control.Tracker}, {&keys.IntegrationKey, control.Integration}} {
-		// A revoked key is replaced: this folder's banner must not print a dead one.
-		if _, err := plane.LookupKey(ctx, control.Hash([]byte(*k.secret))); err == nil {
-			continue
-		} else if !errors.Is(err, control.ErrUnknownKey) {
-			return nil, err
-		}
-		if *k.secret, _, err = plane.CreateKey(ctx, control.KeySpec{Tenant: tenant.ID, Scope: k.scope, Label: "keystone dev"}); err != nil {
-			return nil, err
-		}
-	}
-	text, err := json.Marshal(keys)
-	if err != nil {
-		return nil, err
-	}
-	return &devInfo{Tenant: tenant.ID.String(), TrackerKey: keys.TrackerKey, IntegrationKey: keys.IntegrationKey}, embedded.WriteFile(path, text)
+	return &devInfo{Tenant: tenant.ID.String(), TrackerKey: keys.TrackerKey, IntegrationKey: keys.IntegrationKey}, nil
 }
 
 func (c *devCmd) banner(a *app, info *devInfo, took time.Duration) {

@@ -50,12 +50,12 @@ func TestDoctor(t *testing.T) {
 	in := install(t)
 	in.run("topics", "create", "--events-partitions", "3")
 	in.run("migrate", "--events-partitions", "3")
-	in.run("tenants", "create", "shop")
-	if err := json.Unmarshal([]byte(in.run("keys", "create", "--tenant", "shop", "--scope", "tracker")), &struct {
-		Key *string `json:"key"`
-	}{&in.client.TrackerKey}); err != nil {
-		t.Fatal(err)
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	made := fields(t, in.run("keys", "init", "--tenant", "shop", "--file", keys))
+	if again := fields(t, in.run("keys", "init", "--tenant", "shop", "--file", keys)); again["tracker_key"] != made["tracker_key"] {
+		t.Errorf("keys init made other keys the second time: %v, %v", made, again)
 	}
+	in.client.TrackerKey = made["tracker_key"].(string)
 	spool := filepath.Join(t.TempDir(), "spool")
 	edge := in.start("edge listens", "edge", "--listen", "127.0.0.1:0", "--spool-dir", spool)
 	sink := in.start("running", "sink")
@@ -83,7 +83,15 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("topics list:\n%s", list)
 	}
 
+	edge.says("running")
+	if out := in.run("ready", "--admin-listen", edge.logged("admin")); out != "ready\n" {
+		t.Errorf("ready: %q", out)
+	}
+	gone := processor.logged("admin")
 	processor.stop()
+	if out, err := in.command("ready", "--admin-listen", gone).CombinedOutput(); err == nil {
+		t.Errorf("a role that is gone is ready: %s", out)
+	}
 	in.stoppedAt(in.examine("--probe-timeout", "3s"), "stopped at the processor: it is in keystone.events, and no processor has taken it, on every partition within 3s (the group keystone-processor has 0 members)")
 	processor = in.start("running", "processor")
 	in.run("lag", "--wait", "60s")

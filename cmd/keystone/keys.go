@@ -6,6 +6,7 @@ import (
 
 type keysCmd struct {
 	Create keysCreateCmd `cmd:"" help:"Create a key and print it, once."`
+	Init   keysInitCmd   `cmd:"" help:"Make a tenant and a key of each scope, unless a file has keys that work: for the first start of an installation."`
 	List   keysListCmd   `cmd:"" help:"Print a tenant's keys, one JSON object a line. Secrets are not known any more."`
 	Revoke keysRevokeCmd `cmd:"" help:"Revoke a key: the edges follow within 10 seconds."`
 }

@@ -36,6 +36,7 @@ type cli struct {
 	Identity   identityCmd   `cmd:"" help:"Rehearse a change of the rules of identity."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Doctor     doctorCmd     `cmd:"" help:"Send an event through every stage, and tell what keeps events from coming through."`
+	Ready      readyCmd      `cmd:"" help:"Ask a role whether it is ready: for health checks in images without a shell."`
 	Topics     topicsCmd     `cmd:"" help:"List, create or check the topics of the log."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
 	Demo       demoRootCmd   `cmd:"" help:"Replay a shop's traffic and show what came out, or serve a shop with the tracker in it."`
@@ -70,15 +71,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	var c cli
-	parser, err := kong.New(&c,
-		kong.Name("keystone"),
-		kong.Description("The ingestion and identity pipeline of a customer data platform."),
-		kong.Configuration(kong.JSON),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Writers(stdout, stderr),
-		kong.Vars{"default_data_dir": ".keystone", "simulate_max_events": strconv.Itoa(simulate.DefaultMaxEvents)},
-	)
+	c, parser, err := newParser(stdout, stderr)
 	if err != nil {
 		return err
 	}
@@ -97,4 +90,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	return command.Run(&app{ctx: ctx, log: log, stdin: stdin, stdout: stdout, stderr: stderr, role: command.Selected().Name})
+}
+
+func newParser(stdout, stderr io.Writer) (*cli, *kong.Kong, error) {
+	c := new(cli)
+	parser, err := kong.New(c,
+		kong.Name("keystone"),
+		kong.Description("The ingestion and identity pipeline of a customer data platform."),
+		kong.Configuration(kong.JSON),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(stdout, stderr),
+		kong.Vars{"default_data_dir": ".keystone", "simulate_max_events": strconv.Itoa(simulate.DefaultMaxEvents)},
+	)
+	return c, parser, err
 }

@@ -27,6 +27,7 @@ func (f topicFlags) topics() service.Topics {
 type migrateCmd struct {
 	target
 	topicFlags
+	ClickhouseReplicated bool `help:"Make ClickHouse's tables replicate themselves. The database must be there already, with the Replicated engine." env:"KEYSTONE_CLICKHOUSE_REPLICATED"`
 }
 
 // Help is shown below the usage.
@@ -43,14 +44,14 @@ func (c *migrateCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
 		return err
 	}
-	return migrate(a.ctx, a.log, &c.target, c.topics())
+	return migrate(a.ctx, a.log, &c.target, c.topics(), schema.Engines{Replicated: c.ClickhouseReplicated})
 }
 
-func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics) error {
+func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, engines schema.Engines) error {
 	if err := sql.Migrate(ctx, t.StoreDSN, log); err != nil {
 		return fmt.Errorf("migrate the state store: %w", err)
 	}
-	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN); err != nil {
+	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN, engines); err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
 	}
 	pool, err := sql.Open(ctx, t.StoreDSN, commandConns)
@@ -64,8 +65,8 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 	return topics.Ensure(ctx, t.Brokers)
 }
 
-func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string) (err error) {
-	m, err := schema.New(dsn, schema.Engines{})
+func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, engines schema.Engines) (err error) {
+	m, err := schema.New(dsn, engines)
 	if err != nil {
 		return err
 	}

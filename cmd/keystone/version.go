@@ -14,6 +14,9 @@ func (versionCmd) Run(a *app) error {
 	return err
 }
 
+// release is the version of a build outside of git, as images are: -ldflags "-X main.release=v1.2.3".
+var release string
+
 // build is what the linker has written into this binary.
 func build() (version, commit string) {
 	version, commit = "devel", "unknown"
@@ -26,6 +29,9 @@ func build() (version, commit string) {
 				commit = s.Value
 			}
 		}
+	}
+	if release != "" {
+		version = release
 	}
 	return version, commit
 }

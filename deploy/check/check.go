@@ -1,0 +1,2 @@
+// Package check has tests only.
+package check
