@@ -206,6 +206,7 @@ func BenchmarkPeers(b *testing.B) {
 				urls[i], pids[i] = p.start(b, dirs[i], seeds)
 			}
 			own := load.DefaultConfig()
+			own.URL, own.ServerPID = edgeURL, edgePID
 			own.Connections, own.BatchEvents, own.Key = c.connections, c.batch, edge.TrackerKey
 			if c.batch > 1 {
 				own.Path, own.Key = load.PathBatch, edge.IntegrationKey
@@ -214,7 +215,7 @@ func BenchmarkPeers(b *testing.B) {
 			var logged, rounds int
 			for round := uint64(1); b.Loop(); round++ {
 				rounds++
-				run(b, &real, own, edgeURL, edgePID, round)
+				run(b, &real, own, visits(b, round, events), events)
 				for i, p := range all {
 					if urls[i] == "" {
 						continue
@@ -247,10 +248,6 @@ func BenchmarkPeers(b *testing.B) {
 			b.ReportMetric(ours, "cpu-µs/event")
 		})
 	}
-}
-
-func perEvent(r *load.Report) float64 {
-	return float64(r.ServerCPU.Nanoseconds()) / 1e3 / float64(r.Acknowledged)
 }
 
 // run sends a round to a peer. To the generator a request is one event, whatever it holds.

@@ -74,7 +74,7 @@ func (tenantsSetCmd) Help() string {
                   of them), event_names, anonymous_ids. Their events are answered with 200
                   and dropped; keystone_edge_blocked_events_total counts them
   retention_days  how long ClickHouse keeps events, by their event time (default: for ever).
-                  Profiles, orders, lineage and rollups stay
+                  Rollups forget with them; profiles, orders and lineage stay
 
 Edges follow a change within 10 seconds. A change of retention_days alters the table of events,
 and so needs the DSN of ClickHouse as well; rows go as it merges parts, within some hours.
