@@ -35,6 +35,12 @@ SELECT unnest($1::UUID[]), unnest($2::UUID[]), unnest($3::TEXT[]), unnest($4::TE
        unnest($6::TIMESTAMPTZ[]), unnest($7::INT8[])
 ON CONFLICT (tenant_id, node_id) DO NOTHING;
 
+-- name: identifier_add
+-- The same for a batch that may fail: plainly, as message ids are.
+INSERT INTO identifiers (tenant_id, node_id, kind, value, profile_id, valid_from, version)
+SELECT unnest($1::UUID[]), unnest($2::UUID[]), unnest($3::TEXT[]), unnest($4::TEXT[]), unnest($5::UUID[]),
+       unnest($6::TIMESTAMPTZ[]), unnest($7::INT8[]);
+
 -- name: identifier_save
 -- Of those that were there. They need no revision: whoever changes an identifier's owner writes the
 -- rows of both owners.
