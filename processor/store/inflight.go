@@ -46,7 +46,7 @@ const patience = 8
 // to leave when the attempt is over and remembered.
 func (a *attempted) read(ctx context.Context, tx *Tx, at standing) error {
 	for range patience {
-		a.rows = &rows{keys: a.p.keys, lastCreatedAt: at.lastCreatedAt}
+		a.rows = &rows{keys: a.p.keys, lastCreatedAt: at.lastCreatedAt, unlocked: true}
 		rest := a.store.memory.recall(a.rows)
 		batch := &pgx.Batch{}
 		a.rows.queue(batch, &rest, identifierRead, orderRead)

@@ -48,6 +48,7 @@ type rows struct {
 	orders        []order
 	products      []product
 	lastCreatedAt time.Time
+	unlocked      bool // read before the transaction, for an attempt that may fail
 
 	// By key, of what is there.
 	orderRevisions   map[apply.OrderKey]int64

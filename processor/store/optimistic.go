@@ -66,7 +66,7 @@ func (a *attempted) optimistic(ctx context.Context, tx *Tx, at standing) error {
 	switch {
 	case errors.Is(err, ErrFenced): // or landed: the attempt with locks can tell
 		return stale{}
-	case errors.As(err, &pg) && pg.Code == uniqueViolation: // a message was counted before, or the version of a stale profile has its lineage
+	case errors.As(err, &pg) && pg.Code == uniqueViolation: // a message was counted, an identifier made, or the version of a stale profile has its lineage
 		return stale{}
 	}
 	return err

@@ -20,6 +20,7 @@ var (
 	profileSave       = sql.Statement("profile_save")
 	tombstoneRedirect = sql.Statement("tombstone_redirect")
 	identifierInsert  = sql.Statement("identifier_insert")
+	identifierAdd     = sql.Statement("identifier_add")
 	identifierSave    = sql.Statement("identifier_save")
 	spanSave          = sql.Statement("span_save")
 	mergeSave         = sql.Statement("merge_save")

@@ -71,10 +71,14 @@ func (w *saver) identifiers(all []*identity.Identifier) {
 			added = append(added, i)
 		}
 	}
+	insert := identifierInsert
+	if w.rows.unlocked {
+		insert = identifierAdd
+	}
 	for _, x := range []struct {
 		statement string
 		rows      []*identity.Identifier
-	}{{identifierInsert, added}, {identifierSave, changed}} {
+	}{{insert, added}, {identifierSave, changed}} {
 		w.owners(x.statement, len(x.rows), func(n int) (uuid.UUID, event.IdentifierState) {
 			return x.rows[n].Tenant, x.rows[n].State()
 		})

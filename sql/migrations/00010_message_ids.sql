@@ -1,4 +1,5 @@
--- What is remembered stays remembered. Processors of an older build stop here: their table is going.
+-- What is remembered stays remembered. Processors of an older build have to be stopped before: what they
+-- count after this would be forgotten, and when their table is gone they stop by themselves.
 
 -- +goose NO TRANSACTION
 

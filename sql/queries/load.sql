@@ -3,8 +3,7 @@
 -- name: seen_insert
 -- What comes back is new; what does not was counted before.
 INSERT INTO message_ids (message_hash, expires_at)
-SELECT h, $2::TIMESTAMPTZ
-FROM unnest($1::UUID[]) AS u(h)
+SELECT unnest($1::UUID[]), $2::TIMESTAMPTZ
 ON CONFLICT (message_hash) DO NOTHING
 RETURNING message_hash;
 
@@ -12,8 +11,7 @@ RETURNING message_hash;
 -- For message ids that are believed to be new. One that is not fails the statement, which is what makes
 -- it cheap: on PostgreSQL ON CONFLICT would cost half as much again.
 INSERT INTO message_ids (message_hash, expires_at)
-SELECT h, $2::TIMESTAMPTZ
-FROM unnest($1::UUID[]) AS u(h);
+SELECT unnest($1::UUID[]), $2::TIMESTAMPTZ;
 
 -- name: seen_read
 -- Which were counted before.
