@@ -95,7 +95,7 @@ func filled(b *testing.B, n int) (driver.Conn, uint64) {
 	}
 	fill.Shop(b, server.NativeDSN(), north, min(n, original), shop.DefaultConfig())
 	if n > original {
-		fill.Copies(b, server.NativeDSN(), n/original)
+		fill.Copies(b, server.NativeDSN()+"&read_timeout=1h", n/original) // one statement a table
 	}
 	conn, err := query.Open(server.NativeDSN(), 2)
 	if err != nil {
@@ -123,4 +123,8 @@ func progress(ctx context.Context, rows, bytes *uint64) context.Context {
 		*rows += p.Rows
 		*bytes += p.Bytes
 	}))
+}
+
+func queryID(ctx context.Context, id string) context.Context {
+	return chgo.Context(ctx, chgo.WithQueryID(id))
 }
