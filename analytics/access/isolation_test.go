@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -333,10 +334,10 @@ func TestFile(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
 	a, password := r.analyst("ann", DefaultLimits())
-	if err := r.file.Create(ctx, a); err != ErrExists {
+	if err := r.file.Create(ctx, a); !errors.Is(err, ErrExists) {
 		t.Errorf("twice: %v", err)
 	}
-	if err := r.file.Drop(ctx, "nobody"); err != ErrUnknown {
+	if err := r.file.Drop(ctx, "nobody"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("drop of nobody: %v", err)
 	}
 	all, err := r.file.List(ctx)

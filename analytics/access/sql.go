@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,8 +32,10 @@ func role(tenant uuid.UUID) string { return rolePrefix + hex.EncodeToString(tena
 
 // Create implements Server. What it had done when it failed gives nobody any right.
 func (s SQL) Create(ctx context.Context, a Analyst) error {
-	if _, err := s.find(ctx, a.Name); !errors.Is(err, ErrUnknown) {
-		return errors.Join(ErrExists, err)
+	if known, err := s.known(ctx, a.Name); err != nil {
+		return err
+	} else if known {
+		return ErrExists
 	}
 	tables, err := Tables(ctx, s.Conn)
 	if err != nil {
@@ -113,21 +114,18 @@ WHERE startsWith(granted_role_name, $1) AND isNotNull(user_name) ORDER BY user_n
 	return all, nil
 }
 
-func (s SQL) find(ctx context.Context, name string) (Analyst, error) {
+// known tells whether there is an analyst of that name.
+func (s SQL) known(ctx context.Context, name string) (bool, error) {
 	all, err := s.List(ctx)
-	if err != nil {
-		return Analyst{}, err
-	}
-	if i := slices.IndexFunc(all, func(a Analyst) bool { return a.Name == name }); i >= 0 {
-		return all[i], nil
-	}
-	return Analyst{}, ErrUnknown
+	return slices.ContainsFunc(all, func(a Analyst) bool { return a.Name == name }), err
 }
 
 // Drop implements Server. The tenant's role stays, for its other analysts: it is nobody's login.
 func (s SQL) Drop(ctx context.Context, name string) error {
-	if _, err := s.find(ctx, name); err != nil {
+	if known, err := s.known(ctx, name); err != nil {
 		return err
+	} else if !known {
+		return ErrUnknown
 	}
 	return s.run(ctx, dropStatements(name))
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestStatements(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, name := range []string{"", "Ann", "1a", "a-b", "keystone", "keystone_x", "default", "boot", "a'; DROP", strings.Repeat("a", 33)} {
-		if _, _, err := New(name, tenantA, DefaultLimits()); err != ErrName {
+		if _, _, err := New(name, tenantA, DefaultLimits()); !errors.Is(err, ErrName) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}

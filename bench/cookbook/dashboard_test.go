@@ -48,7 +48,7 @@ func everyPanel(t *testing.T, conn driver.Conn) {
 	for _, v := range d.Templating.List {
 		switch v.Type {
 		case "query": // the choices are an answer; the first one, or the north's
-			rows := ask(t, conn, fill(v.Query, variables, span{}), nil)
+			rows := ask(t, conn, filledIn(v.Query, variables, span{}), nil)
 			if len(rows) == 0 || len(rows[0]) != 1 {
 				t.Fatalf("variable %s: %v", v.Name, rows)
 			}
@@ -101,7 +101,7 @@ func everyPanel(t *testing.T, conn driver.Conn) {
 				}
 				over = span{at("2026-11-10 10:05:00").Add(-d), at("2026-11-10 10:05:00")}
 			}
-			sql := fill(target.RawSQL, variables, over)
+			sql := filledIn(target.RawSQL, variables, over)
 			if strings.Contains(sql, "$") {
 				t.Fatalf("not filled in: %s", sql)
 			}
@@ -125,8 +125,8 @@ func everyPanel(t *testing.T, conn driver.Conn) {
 
 var macro = regexp.MustCompile(`\$__timeFilter\(([^)]*)\)`)
 
-// fill is what the plugin makes of a query: https://grafana.com/docs/plugins/grafana-clickhouse-datasource (macros).
-func fill(sql string, variables map[string]string, over span) string {
+// filledIn is what the plugin makes of a query: https://grafana.com/docs/plugins/grafana-clickhouse-datasource (macros).
+func filledIn(sql string, variables map[string]string, over span) string {
 	moment := func(t time.Time) string { return fmt.Sprintf("toDateTime(intDiv(%d,1000))", t.UnixMilli()) }
 	sql = macro.ReplaceAllString(sql, fmt.Sprintf("$1 >= %s AND $1 <= %s", moment(over.since), moment(over.until)))
 	sql = strings.NewReplacer("$__fromTime", moment(over.since), "$__toTime", moment(over.until)).Replace(sql)

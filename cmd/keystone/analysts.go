@@ -97,7 +97,7 @@ type analystsListCmd struct{ target }
 
 // Run lists the logins.
 func (c *analystsListCmd) Run(a *app) error {
-	server, err := c.analysts(a)
+	server, err := c.analysts()
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ type analystsDropCmd struct {
 
 // Run drops the login.
 func (c *analystsDropCmd) Run(a *app) error {
-	server, err := c.analysts(a)
+	server, err := c.analysts()
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ type analystsRefreshCmd struct{ target }
 
 // Run puts grants and filters on what is new.
 func (c *analystsRefreshCmd) Run(a *app) error {
-	server, err := c.analysts(a)
+	server, err := c.analysts()
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ type analystServer struct {
 
 // withControlAnd looks something up in the control plane and then finds the analysts' server.
 func (t *target) withControlAnd(a *app, look func(*control.Plane) error) (*analystServer, error) {
-	server, err := t.analysts(a)
+	server, err := t.analysts()
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (t *target) withControlAnd(a *app, look func(*control.Plane) error) (*analy
 }
 
 // analysts is a server with SQL where its DSN is given, else the embedded engine of a running dev.
-func (t *target) analysts(a *app) (*analystServer, error) {
+func (t *target) analysts() (*analystServer, error) {
 	given := t.ClickhouseDSN != ""
 	if err := t.resolve(needClickHouse); err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 )
 
 // The engine of `keystone dev` is another process's child, and reads its users at its start. A command
-// writes analysts.json, sends dev a SIGHUP, and waits until dev.json says that the engine runs with
+// writes analysts.json, sends dev a SIGUSR1, and waits until dev.json says that the engine runs with
 // that file.
 const (
 	analystsTimeout = time.Minute // the engine's end takes up to 17 s, its start up to 30 s
@@ -28,11 +27,15 @@ const (
 // analystsSum names what analysts.json holds; empty where there is none.
 func analystsSum(dataDir string) (string, error) {
 	_, text, err := access.Read(dataDir)
-	if err != nil || text == nil {
-		return "", err
+	return sumOf(text), err
+}
+
+func sumOf(text []byte) string {
+	if text == nil {
+		return ""
 	}
 	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:8]), nil
+	return hex.EncodeToString(sum[:8])
 }
 
 // askDev makes a running dev take analysts.json over.
@@ -45,7 +48,7 @@ func askDev(ctx context.Context, dataDir string) error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Kill(info.Pid, syscall.SIGHUP); err != nil {
+	if err := syscall.Kill(info.Pid, syscall.SIGUSR1); err != nil {
 		return fmt.Errorf("tell keystone dev (pid %d): %w", info.Pid, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, analystsTimeout,
@@ -68,11 +71,9 @@ func askDev(ctx context.Context, dataDir string) error {
 	}
 }
 
-// followAnalysts takes analysts.json over whenever the process gets a SIGHUP, until stop. A file that
+// followAnalysts takes analysts.json over whenever the process gets a SIGUSR1, until stop. A file that
 // cannot be used is logged, and the engine goes on with the users it has.
-func (c *devCmd) followAnalysts(a *app, server *clickhouse.Server) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
+func (c *devCmd) followAnalysts(a *app, signals <-chan os.Signal, server *clickhouse.Server) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -88,18 +89,13 @@ func (c *devCmd) followAnalysts(a *app, server *clickhouse.Server) (stop func())
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
 		close(done)
 		<-ended
 	}
 }
 
 func (c *devCmd) takeAnalysts(ctx context.Context, server *clickhouse.Server) error {
-	analysts, _, err := access.Read(c.DataDir)
-	if err != nil {
-		return err
-	}
-	sum, err := analystsSum(c.DataDir)
+	analysts, text, err := access.Read(c.DataDir)
 	if err != nil {
 		return err
 	}
@@ -110,7 +106,7 @@ func (c *devCmd) takeAnalysts(ctx context.Context, server *clickhouse.Server) er
 	if err != nil {
 		return err
 	}
-	info.Analysts = sum
+	info.Analysts = sumOf(text)
 	return writeDevInfo(c.DataDir, info)
 }
 

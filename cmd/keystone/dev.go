@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
@@ -62,6 +64,11 @@ func (c *devCmd) Run(a *app) (err error) {
 		return err
 	}
 
+	// Before dev.json names us: nobody sends it earlier.
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	defer signal.Stop(asked)
+
 	fmt.Fprintf(a.stderr, "starting keystone on %s ...\n", c.DataDir)
 	group := service.NewGroup(a.log)
 	defer func() { err = errors.Join(err, group.Stop()) }()
@@ -70,7 +77,7 @@ func (c *devCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(infoPath)) }()
-	defer c.followAnalysts(a, servers.clickhouse)()
+	defer c.followAnalysts(a, asked, servers.clickhouse)()
 	select {
 	case <-a.ctx.Done():
 		fmt.Fprintln(a.stderr, "stopping ...")
