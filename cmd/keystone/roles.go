@@ -94,12 +94,17 @@ type roles struct {
 func newRoles(a *app, group *service.Group, f roleFlags) *roles {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(buildInfo())
+	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
+}
+
+// buildInfo tells which build runs, as is usual.
+func buildInfo() prometheus.Gauge {
 	version, commit := build()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "keystone_build_info", Help: "Always 1; the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit}})
 	info.Set(1)
-	registry.MustRegister(info)
-	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
+	return info
 }
 
 func (r *roles) startAdmin(ctx context.Context) error {
