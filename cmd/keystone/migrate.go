@@ -53,7 +53,7 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN, engines); err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
 	}
-	return topics.Ensure(ctx, t.Brokers)
+	return topics.Ensure(ctx, t.Brokers, t.access...)
 }
 
 func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, engines schema.Engines) (err error) {

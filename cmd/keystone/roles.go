@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/ingest"
@@ -45,11 +46,11 @@ type edgeFlags struct {
 	DrainDelay     time.Duration `help:"How long the edge accepts connections after it stopped being ready, for load balancers to notice." default:"0s" env:"KEYSTONE_EDGE_DRAIN_DELAY"`
 }
 
-func (f *edgeFlags) config(brokers []string) (ingest.Config, error) {
+func (f *edgeFlags) config(brokers []string, access []kgo.Opt) (ingest.Config, error) {
 	c := ingest.DefaultConfig()
 	c.Edge.Listen, c.Edge.ReusePort, c.Edge.PublicURL, c.Edge.DrainDelay = f.Listen, f.ReusePort, f.PublicURL, f.DrainDelay
 	c.Spool.Dir, c.Spool.MaxBytes = f.SpoolDir, f.SpoolBytes
-	c.Log.Brokers = brokers
+	c.Log.Brokers, c.Log.Options = brokers, access
 	c.Edge.TLSCert, c.Edge.TLSKey = f.TLSCert, f.TLSKey
 	var trusted, proxied error
 	c.Edge.TrustedProxies, trusted = networks("trusted-proxies", f.TrustedProxies)
@@ -72,13 +73,13 @@ func networks(flag string, list []string) ([]netip.Prefix, error) {
 
 func (t *target) processorConfig() (processor.Config, error) {
 	c := processor.DefaultConfig()
-	c.DSN, c.Brokers = t.StoreDSN, t.Brokers
+	c.DSN, c.Brokers, c.Access = t.StoreDSN, t.Brokers, t.access
 	return c, c.Validate()
 }
 
 func (t *target) sinkConfig() (analytics.Config, error) {
 	c := analytics.DefaultConfig()
-	c.ClickHouseDSN, c.Sink.Brokers = t.ClickhouseDSN, t.Brokers
+	c.ClickHouseDSN, c.Sink.Brokers, c.Sink.Access = t.ClickhouseDSN, t.Brokers, t.access
 	return c, c.Validate()
 }
 
@@ -152,7 +153,7 @@ func (r *roles) startSink(ctx context.Context, t *target) error {
 
 // startEdge answers where the edge listens.
 func (r *roles) startEdge(ctx context.Context, t *target, f edgeFlags) (addr string, err error) {
-	config, err := f.config(t.Brokers)
+	config, err := f.config(t.Brokers, t.access)
 	if err != nil {
 		return "", err
 	}
