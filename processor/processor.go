@@ -31,6 +31,7 @@ import (
 type Config struct {
 	DSN      string     // of the state store
 	Brokers  []string   // of the log
+	Access   []kgo.Opt  // to the log: TLS, SASL
 	Instance string     // names this process to people who look
 	MaxConns int        // to the state store
 	Hooks    []kgo.Hook // of the clients of the log: tracing, and tests that must know where they are
@@ -59,7 +60,7 @@ func (c Config) Validate() error {
 	if c.MaxConns < 2 {
 		errs = append(errs, errors.New("max_conns must be at least 2"))
 	}
-	c.Consume.Brokers, c.Consume.Instance = c.Brokers, c.Instance
+	c.Consume.Brokers, c.Consume.Access, c.Consume.Instance = c.Brokers, c.Access, c.Instance
 	return errors.Join(append(errs, c.Consume.Validate(), c.Store.Validate(), c.Outbox.Validate())...)
 }
 
@@ -86,7 +87,7 @@ func New(cfg Config, log *slog.Logger, registry prometheus.Registerer) (*Process
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure the processor: %w", err)
 	}
-	cfg.Consume.Brokers, cfg.Consume.Instance = cfg.Brokers, cfg.Instance
+	cfg.Consume.Brokers, cfg.Consume.Access, cfg.Consume.Instance = cfg.Brokers, cfg.Access, cfg.Instance
 	return &Processor{cfg: cfg, log: log, read: consume.NewMetrics(registry), written: outbox.NewMetrics(registry),
 		failed: make(chan struct{}), cancel: func() {}}, nil
 }
@@ -108,11 +109,11 @@ func (p *Processor) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.producer, err = kgo.NewClient(
+	if p.producer, err = kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(p.cfg.Brokers...), kgo.ClientID("keystone-outbox"), // idempotent, all acknowledgements: the defaults
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.WithHooks(p.cfg.Hooks...),
-	); err != nil {
+	}, p.cfg.Access...)...); err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}
 	publisher, err := outbox.New(p.cfg.Outbox, p.producer, states, p.log, p.written)

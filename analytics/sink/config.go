@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
 // Config says where the log is and how much the sink may take at once.
 type Config struct {
-	Brokers []string // host:port of the log
+	Brokers []string  // host:port of the log
+	Access  []kgo.Opt // to it: TLS, SASL
 
 	// Group is the consumer group. It hands out partitions and no more: how far the sink got is in
 	// ClickHouse. Offsets are committed to it for lag tools.

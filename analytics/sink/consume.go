@@ -38,7 +38,7 @@ func (s *Sink) connect() (*kgo.Client, error) {
 	if s.cfg.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))
 	}
-	client, err := kgo.NewClient(opts...)
+	client, err := kgo.NewClient(append(opts, s.cfg.Access...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the log: %w", err)
 	}

@@ -49,7 +49,7 @@ func (c *roleConfigs) config(role string) (any, error) {
 		if err := c.Edge.resolve(needStore | needBrokers); err != nil {
 			return nil, err
 		}
-		return c.Edge.config(c.Edge.Brokers)
+		return c.Edge.config(c.Edge.Brokers, c.Edge.access)
 	case "processor":
 		if err := c.Processor.resolve(needStore | needBrokers); err != nil {
 			return nil, err
@@ -125,7 +125,7 @@ func masked(v reflect.Value) any {
 	case reflect.Struct:
 		out := map[string]any{}
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && f.Type.Kind() != reflect.Func && f.Type.Kind() != reflect.Pointer {
+			if f := v.Type().Field(i); f.IsExported() && f.Type.Kind() != reflect.Func && f.Type.Kind() != reflect.Pointer && !isOptions(f.Type) {
 				out[snake(f.Name)] = masked(v.Field(i))
 			}
 		}
@@ -140,6 +140,11 @@ func masked(v reflect.Value) any {
 		return maskAddress(v.String())
 	}
 	return v.Interface()
+}
+
+// isOptions tells a list of a library's options, which no text can show.
+func isOptions(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Interface
 }
 
 func maskAddress(s string) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/ingest"
@@ -46,12 +47,12 @@ type edgeFlags struct {
 	DrainDelay     time.Duration `help:"How long the edge accepts connections after it stopped being ready, for load balancers to notice." default:"0s" env:"KEYSTONE_EDGE_DRAIN_DELAY"`
 }
 
-func (f *edgeFlags) config(brokers []string) (ingest.Config, error) {
+func (f *edgeFlags) config(brokers []string, access []kgo.Opt) (ingest.Config, error) {
 	c := ingest.DefaultConfig()
 	c.Edge.Listen, c.Edge.ReusePort, c.Edge.PublicURL, c.Edge.DrainDelay = f.Listen, f.ReusePort, f.PublicURL, f.DrainDelay
 	c.Edge.RenewCookie = f.RenewCookie
 	c.Spool.Dir, c.Spool.MaxBytes = f.SpoolDir, f.SpoolBytes
-	c.Log.Brokers = brokers
+	c.Log.Brokers, c.Log.Options = brokers, access
 	c.Edge.TLSCert, c.Edge.TLSKey = f.TLSCert, f.TLSKey
 	var trusted, proxied error
 	c.Edge.TrustedProxies, trusted = networks("trusted-proxies", f.TrustedProxies)
@@ -74,13 +75,13 @@ func networks(flag string, list []string) ([]netip.Prefix, error) {
 
 func (t *target) processorConfig() (processor.Config, error) {
 	c := processor.DefaultConfig()
-	c.DSN, c.Brokers = t.StoreDSN, t.Brokers
+	c.DSN, c.Brokers, c.Access = t.StoreDSN, t.Brokers, t.access
 	return c, c.Validate()
 }
 
 func (t *target) sinkConfig() (analytics.Config, error) {
 	c := analytics.DefaultConfig()
-	c.ClickHouseDSN, c.Sink.Brokers = t.ClickhouseDSN, t.Brokers
+	c.ClickHouseDSN, c.Sink.Brokers, c.Sink.Access = t.ClickhouseDSN, t.Brokers, t.access
 	return c, c.Validate()
 }
 
@@ -96,12 +97,17 @@ type roles struct {
 func newRoles(a *app, group *service.Group, f roleFlags) *roles {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(buildInfo())
+	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
+}
+
+// buildInfo tells which build runs, as is usual.
+func buildInfo() prometheus.Gauge {
 	version, commit := build()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "keystone_build_info", Help: "Always 1; the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit}})
 	info.Set(1)
-	registry.MustRegister(info)
-	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
+	return info
 }
 
 func (r *roles) startAdmin(ctx context.Context) error {
@@ -149,7 +155,7 @@ func (r *roles) startSink(ctx context.Context, t *target) error {
 
 // startEdge answers where the edge listens.
 func (r *roles) startEdge(ctx context.Context, t *target, f edgeFlags) (addr string, err error) {
-	config, err := f.config(t.Brokers)
+	config, err := f.config(t.Brokers, t.access)
 	if err != nil {
 		return "", err
 	}

@@ -33,6 +33,7 @@ type installation struct {
 	kafka                   *kafka.Server // nil: the log is a kfake of this process
 	client                  *dev          // how its users see it
 	sent                    int           // events
+	env                     []string      // what an operator has set besides
 }
 
 func install(t *testing.T) *installation {
@@ -57,6 +58,7 @@ func (in *installation) command(args ...string) *exec.Cmd {
 	cmd := command(in.bin, args...)
 	cmd.Env = append(cmd.Env, "KEYSTONE_STORE_DSN="+in.store, "KEYSTONE_CLICKHOUSE_DSN="+in.columns, "KEYSTONE_BROKERS="+in.brokers,
 		"KEYSTONE_ADMIN_LISTEN=127.0.0.1:0")
+	cmd.Env = append(cmd.Env, in.env...)
 	return cmd
 }
 

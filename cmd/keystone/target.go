@@ -70,6 +70,7 @@ type target struct {
 	StoreDSN      string   `help:"State store: postgres://…" env:"KEYSTONE_STORE_DSN" placeholder:"DSN"`
 	ClickhouseDSN string   `help:"ClickHouse, native protocol: clickhouse://…" env:"KEYSTONE_CLICKHOUSE_DSN" placeholder:"DSN"`
 	Brokers       []string `help:"Log: host:port,…" env:"KEYSTONE_BROKERS" placeholder:"HOST:PORT"`
+	brokerFlags
 }
 
 // need says which of the servers a command uses.
@@ -82,6 +83,11 @@ const (
 )
 
 func (t *target) resolve(n need) error {
+	if n&needBrokers != 0 {
+		if err := t.open(); err != nil {
+			return err
+		}
+	}
 	missing := n&needStore != 0 && t.StoreDSN == "" ||
 		n&needClickHouse != 0 && t.ClickhouseDSN == "" ||
 		n&needBrokers != 0 && len(t.Brokers) == 0

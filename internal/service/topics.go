@@ -60,8 +60,8 @@ func (t Topics) Layout() []Topic {
 
 // Ensure creates the topics that are missing, and leaves the others as they are. It returns an
 // error when an existing topic has another number of partitions.
-func (t Topics) Ensure(ctx context.Context, brokers []string) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+func (t Topics) Ensure(ctx context.Context, brokers []string, access ...kgo.Opt) error {
+	client, err := kgo.NewClient(append(access, kgo.SeedBrokers(brokers...))...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}

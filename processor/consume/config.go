@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
 // Config bounds the consumer. Every queue, batch and retry has its limit here.
 type Config struct {
 	Brokers  []string
-	Group    string // consumer group: for assignment, and for tools that look at lag
-	Instance string // this process, for people who look at who owns a partition
+	Access   []kgo.Opt // to the log: TLS, SASL
+	Group    string    // consumer group: for assignment, and for tools that look at lag
+	Instance string    // this process, for people who look at who owns a partition
 
 	BatchRecords int // per transaction, at most
 	BatchBytes   int // of record values per transaction, at most, but for a single larger one

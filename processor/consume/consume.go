@@ -91,7 +91,7 @@ const (
 
 // Start joins the group. The topics must exist.
 func (c *Consumer) Start(context.Context) error {
-	client, err := kgo.NewClient(
+	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.cfg.Brokers...),
 		kgo.ClientID("keystone-processor"),
 		kgo.ConsumerGroup(c.cfg.Group),
@@ -104,13 +104,13 @@ func (c *Consumer) Start(context.Context) error {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.SessionTimeout(c.cfg.SessionTimeout),
 		// A member that is late costs the others no more than it takes to finish a batch and say so.
-		kgo.RebalanceTimeout(c.cfg.RevokeTimeout+commitTimeout+c.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(c.cfg.SessionTimeout/heartbeatsPerSession),
+		kgo.RebalanceTimeout(c.cfg.RevokeTimeout + commitTimeout + c.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(c.cfg.SessionTimeout / heartbeatsPerSession),
 		kgo.WithHooks(c.hooks...),
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
-	)
+	}, c.cfg.Access...)...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}

@@ -84,22 +84,24 @@ func ReplayOf(l *store.DeadLetterRow) (ID, bool) {
 type Queue struct {
 	store   Store
 	brokers []string
+	access  []kgo.Opt
 	by      string
 	client  *kgo.Client
 	now     func() time.Time
 }
 
-// New makes a queue and connects to nothing. by says who acts, for the letters' rows.
-func New(states Store, brokers []string, by string) (*Queue, error) {
-	client, err := kgo.NewClient(
+// New makes a queue and connects to nothing. by says who acts, for the letters' rows; access is to the
+// log: TLS, SASL.
+func New(states Store, brokers []string, by string, access ...kgo.Opt) (*Queue, error) {
+	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(brokers...), kgo.ClientID("keystone-dlq"), // idempotent, all acknowledgements: the defaults
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
-	)
+	}, access...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the log: %w", err)
 	}
-	return &Queue{store: states, brokers: brokers, by: by, client: client,
+	return &Queue{store: states, brokers: brokers, access: access, by: by, client: client,
 		now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}, nil
 }
 

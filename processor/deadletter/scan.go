@@ -51,7 +51,7 @@ func (q *Queue) scan(ctx context.Context, from kadm.ListedOffsets, visit func(*k
 	if len(left) == 0 {
 		return nil
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(q.brokers...), kgo.ClientID("keystone-dlq"), kgo.ConsumePartitions(begin))
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(q.brokers...), kgo.ClientID("keystone-dlq"), kgo.ConsumePartitions(begin)}, q.access...)...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}

@@ -70,9 +70,9 @@ func (p *part) wants() bool { return len(p.queue) == 0 && p.next < p.end }
 func (p *part) name() map[string][]int32 { return map[string][]int32{p.topic: {p.partition}} }
 
 // openLog finds the window. A zero from is the beginning of the log.
-func openLog(ctx context.Context, brokers []string, tenant uuid.UUID, from time.Time) (*reader, error) {
+func openLog(ctx context.Context, brokers []string, tenant uuid.UUID, from time.Time, access ...kgo.Opt) (*reader, error) {
 	r := &reader{tenant: tenant, from: from}
-	probe, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ClientID(clientID))
+	probe, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ClientID(clientID)}, access...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the log: %w", err)
 	}
@@ -82,9 +82,9 @@ func openLog(ctx context.Context, brokers []string, tenant uuid.UUID, from time.
 		return nil, fmt.Errorf("look for the window in the log: %w", err)
 	}
 	// No group: nobody loses a partition to this command, and no offset is committed.
-	if r.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.ConsumePartitions(begin),
+	if r.client, err = kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.ConsumePartitions(begin),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // where retention overtakes
-		kgo.FetchMaxWait(fetchWait), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchPartitionBytes)); err != nil {
+		kgo.FetchMaxWait(fetchWait), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchPartitionBytes)}, access...)...); err != nil {
 		return nil, fmt.Errorf("connect to the log: %w", err)
 	}
 	return r, nil

@@ -19,6 +19,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/apply"
 	"github.com/keystone-cdp/keystone/processor/consume"
@@ -27,6 +29,7 @@ import (
 // Config says what is rehearsed on which part of the log.
 type Config struct {
 	Brokers []string
+	Access  []kgo.Opt // to the log: TLS, SASL
 	Tenant  uuid.UUID
 	Current event.Settings
 	New     event.Settings
@@ -80,7 +83,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure the simulation: %w", err)
 	}
-	log, err := openLog(ctx, cfg.Brokers, cfg.Tenant, cfg.From)
+	log, err := openLog(ctx, cfg.Brokers, cfg.Tenant, cfg.From, cfg.Access...)
 	if err != nil {
 		return nil, err
 	}

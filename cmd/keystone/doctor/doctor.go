@@ -46,6 +46,7 @@ type Finding struct {
 type Config struct {
 	Version       string // of this build
 	Brokers       []string
+	Access        []kgo.Opt // to the log: TLS, SASL
 	StoreDSN      string
 	ClickHouseDSN string
 	EdgeURL       string
@@ -119,7 +120,7 @@ func Examine(ctx context.Context, cfg Config) (*Report, error) {
 
 // Topics looks at the log only.
 func Topics(ctx context.Context, cfg Config) (*Report, error) {
-	d, err := open(ctx, Config{Brokers: cfg.Brokers, Topics: cfg.Topics, Timeout: cfg.Timeout})
+	d, err := open(ctx, Config{Brokers: cfg.Brokers, Access: cfg.Access, Topics: cfg.Topics, Timeout: cfg.Timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func open(ctx context.Context, cfg Config) (d *Doctor, err error) {
 	}()
 	if len(cfg.Brokers) > 0 {
 		// Without a bound the client asks a broker that is down for as long as the look lasts, and says nothing why.
-		if d.log, err = kgo.NewClient(kgo.SeedBrokers(cfg.Brokers...), kgo.RequestRetries(1), kgo.DialTimeout(cfg.Timeout)); err != nil {
+		if d.log, err = kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(cfg.Brokers...), kgo.RequestRetries(1), kgo.DialTimeout(cfg.Timeout)}, cfg.Access...)...); err != nil {
 			return d, fmt.Errorf("connect to the log: %w", err)
 		}
 		d.admin = kadm.NewClient(d.log)

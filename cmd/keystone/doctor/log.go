@@ -27,7 +27,7 @@ func (d *Doctor) checkLog(ctx context.Context) {
 	}
 	meta, err := d.admin.Metadata(ctx)
 	if err != nil {
-		d.report.add("log", Stops, "start the brokers or mend --brokers; edges spool to disk meanwhile, up to their limit, then answer 503",
+		d.report.add("log", Stops, "start the brokers or mend --brokers; a connection that ends at once (EOF) often lacks --broker-tls or the right --broker-sasl; edges spool to disk meanwhile, up to their limit, then answer 503",
 			"%s: no answer: %v", strings.Join(d.cfg.Brokers, ","), err)
 		return
 	}

@@ -201,7 +201,7 @@ func (p *prober) follower(ctx context.Context) (*kgo.Client, error) {
 	for partition, end := range ends[event.TopicEvents] {
 		from[partition] = kgo.NewOffset().At(end.Offset)
 	}
-	return kgo.NewClient(kgo.SeedBrokers(p.cfg.Brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{event.TopicEvents: from}))
+	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(p.cfg.Brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{event.TopicEvents: from})}, p.cfg.Access...)...)
 }
 
 func (p *prober) send(ctx context.Context) {
