@@ -29,6 +29,7 @@ import (
 type peer struct {
 	name    string
 	program string // looked for in the path, and in bench/peers/bin
+	needs   string // a file that must be there too
 	config  string // with LISTEN, BROKERS (a YAML list) and DIR to be filled in
 	args    func(config string) []string
 	encode  func(dst []byte, events [][]byte) []byte // a request's body
@@ -61,6 +62,8 @@ service:
   pipelines: {logs: {receivers: [otlp], exporters: [kafka]}}
 `
 
+const nginxModules = "/usr/lib/nginx/modules" // Debian's
+
 const nginxConf = `
 load_module modules/ngx_http_echo_module.so; # a plain "return" does not read the body
 daemon off; master_process off; worker_processes 1; pid DIR/nginx.pid; error_log stderr crit;
@@ -82,7 +85,7 @@ func peers() []peer {
 	asJSON.name, asJSON.encode, asJSON.media = "OpenTelemetry Collector, OTLP JSON", otlpJSON, "application/json"
 	asProto.name, asProto.encode, asProto.media = "OpenTelemetry Collector, OTLP protobuf", otlpProto, "application/x-protobuf"
 	return []peer{
-		{name: "nginx, body into a file", program: "nginx", config: nginxConf, encode: lines, media: "application/json",
+		{name: "nginx, body into a file", program: "nginx", needs: nginxModules + "/ngx_http_echo_module.so", config: nginxConf, encode: lines, media: "application/json",
 			args: func(c string) []string { return []string{"-c", c, "-p", filepath.Dir(c), "-e", "stderr"} }},
 		{name: "Benthos, http_server to Kafka", program: "benthos", config: benthosYAML, encode: lines, media: "application/json", logs: true,
 			args: func(c string) []string { return []string{"-c", c} }},
@@ -135,6 +138,9 @@ func (p peer) start(b *testing.B, dir string, brokers []string) (url string, pid
 			_, err = os.Stat(program)
 		}
 	}
+	if err == nil && p.needs != "" {
+		_, err = os.Stat(p.needs)
+	}
 	if err != nil {
 		b.Logf("without %s: make peers builds those of bench/peers; nginx is Debian's nginx-light with libnginx-mod-http-echo", p.program)
 		return "", 0
@@ -150,7 +156,7 @@ func (p peer) start(b *testing.B, dir string, brokers []string) (url string, pid
 	list := `["` + strings.Join(brokers, `", "`) + `"]`
 	config := filepath.Join(dir, "config")
 	text := strings.NewReplacer("LISTEN", address, "BROKERS", list, "DIR", dir).Replace(p.config)
-	if err := os.Symlink("/usr/lib/nginx/modules", filepath.Join(dir, "modules")); err != nil {
+	if err := os.Symlink(nginxModules, filepath.Join(dir, "modules")); err != nil {
 		b.Fatal(err)
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

@@ -249,6 +249,19 @@ func TestDevLife(t *testing.T) {
 	if len(children) < 2 {
 		t.Fatalf("children: %v", children)
 	}
+	const many = 5000
+	var history strings.Builder
+	for i := range many {
+		fmt.Fprintf(&history, `{"message_id":"h%d","anonymous_id":"still-alive","event_type":"page"}`+"\n", i)
+	}
+	batch, err := d.post(t.Context(), "/tenant/ingest/batch", d.IntegrationKey, "application/x-ndjson", []byte(history.String()))
+	if err != nil || batch.status != http.StatusAccepted {
+		t.Fatalf("batch: %v %v", batch, err)
+	}
+	progress := "/tenant/ingest/batch/" + batch.body["job_id"].(string)
+	for getJSON(t, d, progress)["processed"] == 0.0 { // until the store has begun to count
+		time.Sleep(10 * time.Millisecond)
+	}
 	d.kill(t)
 
 	start := time.Now()
@@ -258,6 +271,8 @@ func TestDevLife(t *testing.T) {
 	if rows := again.export(t, "profiles"); len(rows) != 1 {
 		t.Errorf("profiles after kill -9: %v", rows)
 	}
+	job := getJSON(t, again, progress)
+	want(t, job, map[string]string{"status": "done", "accepted": fmt.Sprint(many), "processed": fmt.Sprint(many), "failed": "0"})
 	children = childrenOf(t, again.cmd.Process.Pid)
 	again.stop(t)
 	enginetest.WaitGone(t, children...)

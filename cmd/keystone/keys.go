@@ -8,6 +8,7 @@ type keysCmd struct {
 	Create keysCreateCmd `cmd:"" help:"Create a key and print it, once."`
 	Init   keysInitCmd   `cmd:"" help:"Make a tenant and a key of each scope, unless a file has keys that work: for the first start of an installation."`
 	List   keysListCmd   `cmd:"" help:"Print a tenant's keys, one JSON object a line. Secrets are not known any more."`
+	Set    keysSetCmd    `cmd:"" help:"Change a key's origins, rate or label: the edges follow within 10 seconds."`
 	Revoke keysRevokeCmd `cmd:"" help:"Revoke a key: the edges follow within 10 seconds."`
 }
 
@@ -65,6 +66,37 @@ func (c *keysListCmd) Run(a *app) error {
 			return err
 		}
 		return printLines(a, keys)
+	})
+}
+
+type keysSetCmd struct {
+	target
+	Tenant    string   `required:"" help:"Slug or id."`
+	KeyID     string   `arg:"" help:"The key's id, as keys list prints it."`
+	Label     *string  `help:"For people."`
+	Origins   []string `name:"origin" help:"The origins a tracker key may be used from, instead of those it has." placeholder:"https://shop.example" xor:"origins"`
+	AnyOrigin bool     `help:"It may be used from any origin." xor:"origins"`
+	Rate      *float64 `help:"Events per second; 0 is the edge's default."`
+	Burst     *int     `help:"Events at once; 0 is the edge's default."`
+}
+
+// Help is shown below the usage.
+func (keysSetCmd) Help() string {
+	return `What is not given stays as it is; the secret does too, so that pages and servers go on with it.`
+}
+
+// Run changes the key.
+func (c *keysSetCmd) Run(a *app) error {
+	change := control.KeyChange{Label: c.Label, Rate: c.Rate, Burst: c.Burst}
+	if len(c.Origins) > 0 || c.AnyOrigin {
+		change.Origins = &c.Origins
+	}
+	return c.withControl(a, func(plane *control.Plane) error {
+		id, err := tenantID(a, plane, c.Tenant)
+		if err != nil {
+			return err
+		}
+		return plane.SetKey(a.ctx, id, c.KeyID, change)
 	})
 }
 

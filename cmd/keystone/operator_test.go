@@ -66,20 +66,28 @@ func TestOperator(t *testing.T) {
 		t.Errorf("events: %v", got)
 	}
 
+	// within waits until the key's events are answered with a status: a change must be there after 10 seconds.
+	within := func(status int) {
+		t.Helper()
+		for changed := time.Now(); ; time.Sleep(100 * time.Millisecond) { // polling the edge
+			a, err := d.post(t.Context(), "/ingest", acme.TrackerKey, "application/json", []byte(`{"anonymous_id":"late","event_type":"page"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.status == status {
+				return
+			}
+			if time.Since(changed) > 10*time.Second {
+				t.Fatalf("after 10 s the key's events are answered with %d, not %d", a.status, status)
+			}
+		}
+	}
+	d.keystone(t, "keys", "set", "--tenant", "acme", created["key_id"].(string), "--rate", "0.001", "--burst", "1")
+	within(http.StatusTooManyRequests)
 	d.keystone(t, "keys", "revoke", "--tenant", "acme", created["key_id"].(string))
-	revoked := time.Now()
-	for {
-		a, err := d.post(t.Context(), "/ingest", acme.TrackerKey, "application/json", []byte(`{"anonymous_id":"late","event_type":"page"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a.status == http.StatusUnauthorized {
-			break
-		}
-		if time.Since(revoked) > 10*time.Second {
-			t.Fatalf("the revoked key still works: %d", a.status)
-		}
-		time.Sleep(100 * time.Millisecond) // polling the edge
+	within(http.StatusUnauthorized)
+	if _, err := d.try("keys", "set", "--tenant", "acme", created["key_id"].(string), "--rate", "5"); err == nil {
+		t.Error("a revoked key was changed")
 	}
 	if _, err := d.try("keys", "revoke", "--tenant", "demo", created["key_id"].(string)); err == nil {
 		t.Error("a tenant's key was revoked under another tenant's name")

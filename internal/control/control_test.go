@@ -121,16 +121,46 @@ func TestKeys(t *testing.T) {
 	if err := p.RevokeKey(t.Context(), b.ID, info.KeyID); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("another tenant's key was revoked: %v", err)
 	}
+	rate, burst, label := 7.5, 9, "shop"
+	if err := p.SetKey(t.Context(), b.ID, info.KeyID, KeyChange{Label: &label}); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("another tenant's key was changed: %v", err)
+	}
+	if err := p.SetKey(t.Context(), a.ID, info.KeyID, KeyChange{Rate: &rate, Burst: &burst, Origins: &[]string{"https://new.example"}}); err != nil {
+		t.Fatal(err)
+	}
+	got, err = p.LookupKey(t.Context(), Hash([]byte(secret)))
+	want.Rate, want.Burst, want.Origins = rate, burst, []string{"https://new.example"}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("changed: %+v, %v", got, err)
+	}
+	if err := p.SetKey(t.Context(), a.ID, info.KeyID, KeyChange{Label: &label, Origins: &[]string{}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = p.LookupKey(t.Context(), Hash([]byte(secret))); err != nil || len(got.Origins) != 0 || got.Rate != rate {
+		t.Errorf("from any origin again: %+v, %v", got, err)
+	}
+	negative := -1.0
+	for name, c := range map[string]struct {
+		id     string
+		change KeyChange
+	}{"a negative rate": {info.KeyID, KeyChange{Rate: &negative}}, "a path": {info.KeyID, KeyChange{Origins: &[]string{"https://a.example/x"}}}} {
+		if err := p.SetKey(t.Context(), a.ID, c.id, c.change); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for range 2 {
 		if err := p.RevokeKey(t.Context(), a.ID, info.KeyID); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if err := p.SetKey(t.Context(), a.ID, info.KeyID, KeyChange{Rate: &rate}); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("a revoked key was changed: %v", err)
+	}
 	if _, err := p.LookupKey(t.Context(), Hash([]byte(secret))); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("a revoked key: %v", err)
 	}
 	list, err := p.ListKeys(t.Context(), a.ID)
-	if err != nil || len(list) != 2 || list[0].KeyID != info.KeyID || list[0].RevokedAt == nil || list[1].RevokedAt != nil || list[0].Label != "web" {
+	if err != nil || len(list) != 2 || list[0].KeyID != info.KeyID || list[0].RevokedAt == nil || list[1].RevokedAt != nil || list[0].Label != label {
 		t.Errorf("%+v, %v", list, err)
 	}
 	var found int

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 var (
 	keyCreate = sql.Statement("key_create")
 	keyList   = sql.Statement("key_list")
+	keySet    = sql.Statement("key_set")
 	keyRevoke = sql.Statement("key_revoke")
 	keyLookup = sql.Statement("key_lookup")
 	keyDelete = sql.Statement("key_delete")
@@ -163,6 +165,53 @@ func (p *Plane) ListKeys(ctx context.Context, tenant uuid.UUID) ([]KeyInfo, erro
 		return nil, fmt.Errorf("list keys: %w", err)
 	}
 	return keys, nil
+}
+
+// KeyChange is what of a key is to be otherwise; nil leaves it.
+type KeyChange struct {
+	Label   *string
+	Origins *[]string // empty: any
+	Rate    *float64
+	Burst   *int
+}
+
+// SetKey changes a key that is not revoked; its secret, scope and tenant stay. Edges follow within their
+// caches' time. A key of another tenant is ErrUnknownKey.
+func (p *Plane) SetKey(ctx context.Context, tenant uuid.UUID, keyID string, change KeyChange) error {
+	keys, err := p.ListKeys(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(keys, func(k KeyInfo) bool { return k.KeyID == keyID && k.RevokedAt == nil })
+	if i < 0 {
+		return ErrUnknownKey
+	}
+	spec := KeySpec{Tenant: tenant, Scope: keys[i].Scope} // of what stays it was valid
+	if change.Label != nil {
+		spec.Label = sql.Text(*change.Label)
+		change.Label = &spec.Label
+	}
+	if change.Origins != nil {
+		spec.Origins = append([]string{}, *change.Origins...)
+		change.Origins = &spec.Origins
+	}
+	if change.Rate != nil {
+		spec.Rate = *change.Rate
+	}
+	if change.Burst != nil {
+		spec.Burst = *change.Burst
+	}
+	if err := spec.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	n, err := p.exec(ctx, keySet, tenant, keyID, change.Label, change.Origins, change.Rate, change.Burst)
+	if err != nil {
+		return fmt.Errorf("set key: %w", err)
+	}
+	if n == 0 {
+		return ErrUnknownKey // revoked just now
+	}
+	return nil
 }
 
 // RevokeKey ends a key for ever; edges follow within their caches' time. A key of another tenant is

@@ -40,6 +40,13 @@ FROM api_keys
 WHERE tenant_id = $1::UUID
 ORDER BY created_at, key_id;
 
+-- name: key_set
+-- What is not given stays. A revoked key stays as it was.
+UPDATE api_keys
+SET label = COALESCE($3::TEXT, label), origins = COALESCE($4::TEXT[], origins),
+  rate_per_second = COALESCE($5::FLOAT8, rate_per_second), burst = COALESCE($6::INT4, burst)
+WHERE key_id = $2::TEXT AND tenant_id = $1::UUID AND revoked_at IS NULL;
+
 -- name: key_revoke
 -- Revoking twice keeps the first time.
 UPDATE api_keys
