@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/goccy/go-json"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -30,7 +29,6 @@ type changeWork struct {
 	tp
 	insert  *inserter
 	metrics *metrics
-	records prometheus.Counter
 	poison  *poisonLog
 	now     func() time.Time
 
@@ -48,7 +46,6 @@ func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
 func (w *changeWork) abandon() { w.tables.reset() }
 
 func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
-	w.records.Inc()
 	source, err := readSource(record.Headers)
 	if err == nil && w.taken.has(source) {
 		w.metrics.repeated.Inc()

@@ -14,8 +14,8 @@ import (
 // column is one column of an INSERT: its name, and the values of all rows.
 type column interface {
 	title() string
-	// send hands all values to the driver's column number i.
-	send(batch driver.Batch, i int) error
+	// send hands the values of the rows from, to (exclusive) to the driver's column number i.
+	send(batch driver.Batch, i, from, to int) error
 	reset()
 }
 
@@ -29,7 +29,9 @@ func (c *values[T]) add(v T) { c.v = append(c.v, v) }
 
 func (c *values[T]) title() string { return c.name }
 
-func (c *values[T]) send(batch driver.Batch, i int) error { return batch.Column(i).Append(c.v) }
+func (c *values[T]) send(batch driver.Batch, i, from, to int) error {
+	return batch.Column(i).Append(c.v[from:to])
+}
 
 // reset forgets the values; clear, so that they do not keep a batch's records alive.
 func (c *values[T]) reset() {
@@ -37,33 +39,29 @@ func (c *values[T]) reset() {
 	c.v = c.v[:0]
 }
 
-// items are the values of a money or list column, or of the lists in one, in ClickHouse's native
-// format.
+// items are the values of a money or list column, or of the lists in one. They go to ClickHouse in its
+// native format.
 type items interface {
-	appendNative(dst []byte) []byte
+	appendNative(dst []byte, from, to int) []byte
 	reset()
-}
-
-// rowItems are items that know how many rows they are.
-type rowItems interface {
-	items
-	rows() int
 }
 
 // native is a column that goes to the driver in ClickHouse's native format: the driver's own way for
 // decimals makes five allocations a row, and reflects on lists.
 type native struct {
-	name  string
-	items rowItems
+	name    string
+	items   items
+	scratch []byte
 }
 
-func (c native) title() string { return c.name }
+func (c *native) title() string { return c.name }
 
-func (c native) reset() { c.items.reset() }
+func (c *native) reset() { c.items.reset() }
 
-func (c native) send(batch driver.Batch, i int) error {
-	reader := chproto.NewReader(bytes.NewReader(c.items.appendNative(nil)))
-	if err := batch.Columns()[i].Decode(reader, c.items.rows()); err != nil {
+func (c *native) send(batch driver.Batch, i, from, to int) error {
+	c.scratch = c.items.appendNative(c.scratch[:0], from, to)
+	reader := chproto.NewReader(bytes.NewReader(c.scratch))
+	if err := batch.Columns()[i].Decode(reader, to-from); err != nil {
 		return fmt.Errorf("fill column %s: %w", c.name, err)
 	}
 	return nil
@@ -88,15 +86,13 @@ func (a *amounts) add(v money.Amount, ok bool) {
 // addText adds what decimal text says; NULL where it is empty or cannot be held.
 func (a *amounts) addText(text string) { a.add(money.Parse(text)) }
 
-func (a *amounts) rows() int { return len(a.v) }
-
 func (a *amounts) reset() { a.null, a.v = a.null[:0], a.v[:0] }
 
-func (a *amounts) appendNative(dst []byte) []byte {
+func (a *amounts) appendNative(dst []byte, from, to int) []byte {
 	if a.nullable {
-		dst = append(dst, a.null...)
+		dst = append(dst, a.null[from:to]...)
 	}
-	for _, v := range a.v {
+	for _, v := range a.v[from:to] {
 		dst = binary.LittleEndian.AppendUint64(dst, v.Low)
 		dst = binary.LittleEndian.AppendUint64(dst, v.High)
 	}
@@ -111,8 +107,8 @@ func (s *stringItems) reset() {
 	s.v = s.v[:0]
 }
 
-func (s *stringItems) appendNative(dst []byte) []byte {
-	for _, v := range s.v {
+func (s *stringItems) appendNative(dst []byte, from, to int) []byte {
+	for _, v := range s.v[from:to] {
 		dst = binary.AppendUvarint(dst, uint64(len(v)))
 		dst = append(dst, v...)
 	}
@@ -128,16 +124,23 @@ type list struct {
 // end closes a row, at so many items in all.
 func (l *list) end(items int) { l.ends = append(l.ends, uint64(items)) }
 
-func (l *list) rows() int { return len(l.ends) }
-
 func (l *list) reset() {
 	l.ends = l.ends[:0]
 	l.items.reset()
 }
 
-func (l *list) appendNative(dst []byte) []byte {
-	for _, end := range l.ends {
-		dst = binary.LittleEndian.AppendUint64(dst, end)
+func (l *list) appendNative(dst []byte, from, to int) []byte {
+	first, last := l.before(from), l.before(to)
+	for _, end := range l.ends[from:to] {
+		dst = binary.LittleEndian.AppendUint64(dst, end-first)
 	}
-	return l.items.appendNative(dst)
+	return l.items.appendNative(dst, int(first), int(last))
+}
+
+// before is how many items the rows before one have.
+func (l *list) before(row int) uint64 {
+	if row == 0 {
+		return 0
+	}
+	return l.ends[row-1]
 }

@@ -151,7 +151,7 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 		}
 	}
 	l := &lane{
-		tp: at, cfg: &s.cfg, work: s.work(at, from), budget: s.budget, pace: s.pace, now: s.now,
+		tp: at, cfg: &s.cfg, work: s.work(at, from), records: s.metrics.records.WithLabelValues(at.topic), budget: s.budget, pace: s.pace, now: s.now,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		next: from.next, logSince: from.logSince,
 	}
@@ -171,19 +171,18 @@ func (s *Sink) anotherLog(ctx context.Context, at tp) (start, error) {
 }
 
 func (s *Sink) work(at tp, from start) work {
-	records := s.metrics.records.WithLabelValues(at.topic)
 	if at.topic == event.TopicChanges {
 		taken := maps.Clone(from.marks) // the position keeps its own
 		if taken == nil {
 			taken = marks{}
 		}
 		return &changeWork{
-			tp: at, insert: s.insert, metrics: s.metrics, records: records, poison: s.poison, now: s.now,
+			tp: at, insert: s.insert, metrics: s.metrics, poison: s.poison, now: s.now,
 			taken: taken, merges: from.merges, lineage: from.lineage, tables: newChangeTables(),
 		}
 	}
 	return &eventWork{
-		tp: at, insert: s.insert, messages: s.messages, metrics: s.metrics, records: records, poison: s.poison,
+		tp: at, insert: s.insert, messages: s.messages, metrics: s.metrics, poison: s.poison,
 		decoder: newDecoder(s.cfg.Limits), now: s.now,
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -34,7 +33,6 @@ type eventWork struct {
 	insert   *inserter
 	messages *messages
 	metrics  *metrics
-	records  prometheus.Counter
 	poison   *poisonLog
 	decoder  *decoder
 	now      func() time.Time
@@ -57,7 +55,6 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 	if w.batch == nil {
 		w.batch = eventBatches.Get().(*eventBatch)
 	}
-	w.records.Inc()
 	r := &w.row
 	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
 		w.poison.skip(ctx, record, err)

@@ -58,7 +58,11 @@ type inserter struct {
 	quiet   time.Time        // until then failures are not logged
 }
 
-// insert writes the rows as one block: one INSERT, one part, whole or not at all. Its token is
+// blockRows is how many rows go to the driver and the server at once. Few fit a processor's cache, and
+// the driver's buffers, which it makes anew for every insert, grow to that size only.
+const blockRows = 4096
+
+// insert writes the rows in one INSERT: one part, whole or not at all. Its token is
 // the span, so that a repetition of an attempt whose answer was lost changes nothing. It answers only
 // once that is done or ctx ends.
 func (w *inserter) insert(ctx context.Context, rows *rowset, at span) error {
@@ -67,7 +71,7 @@ func (w *inserter) insert(ctx context.Context, rows *rowset, at span) error {
 	}
 	return w.retry(ctx, rows.table, func(ctx context.Context) error {
 		start := time.Now()
-		if err := w.try(ctx, rows.table, rows.all, at); err != nil {
+		if err := w.try(ctx, rows, at); err != nil {
 			return fmt.Errorf("insert into %s, offsets %s: %w", rows.table, at, err)
 		}
 		w.metrics.seconds.WithLabelValues(rows.table).Observe(time.Since(start).Seconds())
@@ -123,9 +127,9 @@ func (w *inserter) failure() error {
 	return nil
 }
 
-func (w *inserter) try(ctx context.Context, table string, columns []column, at span) error {
+func (w *inserter) try(ctx context.Context, rows *rowset, at span) error {
 	ctx = clickhouse.Context(ctx,
-		clickhouse.WithQueryID(fmt.Sprintf("%s%d-%d/%s", queryPrefix(at.tp), at.first, at.last, table)),
+		clickhouse.WithQueryID(fmt.Sprintf("%s%d-%d/%s", queryPrefix(at.tp), at.first, at.last, rows.table)),
 		clickhouse.WithSettings(clickhouse.Settings{
 			"async_insert":               0,
 			"insert_deduplicate":         1,
@@ -133,8 +137,11 @@ func (w *inserter) try(ctx context.Context, table string, columns []column, at s
 			// The server builds the dictionaries of LowCardinality columns; the driver would, with a
 			// map and an allocation for every value.
 			"low_cardinality_allow_in_native_format": 0,
+			// The server gathers our blocks until the end of the INSERT: it makes one part of them, or none.
+			"min_insert_block_size_rows":  1 << 40,
+			"min_insert_block_size_bytes": 0,
 		}))
-	batch, err := w.conn.PrepareBatch(ctx, statement(table, columns))
+	batch, err := w.conn.PrepareBatch(ctx, statement(rows.table, rows.all))
 	if err != nil {
 		return err
 	}
@@ -143,9 +150,17 @@ func (w *inserter) try(ctx context.Context, table string, columns []column, at s
 			_ = batch.Abort() // the error that stopped us is the one to tell
 		}
 	}()
-	for i, c := range columns {
-		if err := c.send(batch, i); err != nil {
-			return fmt.Errorf("column %s: %w", c.title(), err)
+	for from := 0; from < rows.rows; from += blockRows {
+		to := min(from+blockRows, rows.rows)
+		for i, c := range rows.all {
+			if err := c.send(batch, i, from, to); err != nil {
+				return fmt.Errorf("column %s: %w", c.title(), err)
+			}
+		}
+		if to < rows.rows {
+			if err := batch.Flush(); err != nil {
+				return err
+			}
 		}
 	}
 	return batch.Send()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -32,11 +33,12 @@ type work interface {
 // worth inserting, and inserts it. Lanes share the budget and the pace.
 type lane struct {
 	tp
-	cfg    *Config
-	work   work
-	budget *budget
-	pace   *pace
-	now    func() time.Time
+	cfg     *Config
+	work    work
+	records prometheus.Counter // taken
+	budget  *budget
+	pace    *pace
+	now     func() time.Time
 
 	mu    sync.Mutex
 	queue [][]*kgo.Record // fetched, not taken yet
@@ -151,28 +153,37 @@ func (l *lane) takeQueue(ctx context.Context) error {
 		if records == nil {
 			return nil
 		}
-		for i, r := range records {
-			if err := l.takeRecord(ctx, r); err != nil {
-				for _, r := range records[i+1:] {
-					l.budget.give(recordBytes(r))
-				}
-				return err
-			}
+		if err := l.takeRecords(ctx, records); err != nil {
+			return err
 		}
 	}
 }
 
-func (l *lane) takeRecord(ctx context.Context, r *kgo.Record) error {
-	bytes := recordBytes(r)
-	if r.Offset < l.next {
-		l.budget.give(bytes)
-		return nil
+func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
+	taken := 0
+	defer func() { l.records.Add(float64(taken)) }()
+	for i, r := range records {
+		if r.Offset < l.next {
+			l.budget.give(recordBytes(r))
+			continue
+		}
+		taken++
+		if err := l.takeRecord(ctx, r); err != nil {
+			for _, r := range records[i+1:] {
+				l.budget.give(recordBytes(r))
+			}
+			return err
+		}
 	}
+	return nil
+}
+
+func (l *lane) takeRecord(ctx context.Context, r *kgo.Record) error {
 	if l.bytes == 0 {
 		l.batch = span{tp: l.tp, first: r.Offset, began: r.Timestamp}
 		l.began = l.now()
 	}
-	l.bytes += bytes
+	l.bytes += recordBytes(r)
 	l.next = r.Offset + 1
 	if err := l.work.take(ctx, r); err != nil {
 		return err
@@ -183,10 +194,14 @@ func (l *lane) takeRecord(ctx context.Context, r *kgo.Record) error {
 	return nil
 }
 
-// tooOld tells that a batch that never sees the end of its queue has waited long enough. It looks at
-// the clock now and then only.
+// tooOld tells that a batch that never sees the end of its queue has waited long enough, and that
+// another insert that is not full is due. It looks at the clock now and then only.
 func (l *lane) tooOld() bool {
-	return l.work.rows()%1024 == 1023 && l.now().Sub(l.began) >= l.cfg.MaxFlush
+	if l.work.rows()%1024 != 1023 {
+		return false
+	}
+	t := l.now()
+	return t.Sub(l.began) >= l.cfg.MaxFlush && l.pace.ask(t) == 0
 }
 
 // idle is how long a lane without a batch sleeps; a wake-up ends it.

@@ -208,6 +208,13 @@ func (r *rig) ask(query string, args ...any) string {
 	return strings.Join(lines, "\n")
 }
 
+func (r *rig) exec(statement string) {
+	r.t.Helper()
+	if err := r.conn.Exec(context.Background(), statement); err != nil {
+		r.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
 // want checks a query's result.
 func (r *rig) want(want, query string, args ...any) {
 	r.t.Helper()

@@ -19,7 +19,7 @@ func valuesOf[T any](s *rowset, name string) *values[T] {
 // nullableAmountsOf adds a Nullable(Decimal(38, 9)) column.
 func nullableAmountsOf(s *rowset, name string) *amounts {
 	c := &amounts{nullable: true}
-	s.all = append(s.all, native{name, c})
+	s.all = append(s.all, &native{name: name, items: c})
 	return c
 }
 
@@ -27,7 +27,7 @@ func nullableAmountsOf(s *rowset, name string) *amounts {
 func stringListOf(s *rowset, name string) *stringList {
 	c := &stringList{}
 	c.list.items = &c.stringItems
-	s.all = append(s.all, native{name, &c.list})
+	s.all = append(s.all, &native{name: name, items: &c.list})
 	return c
 }
 
@@ -35,7 +35,7 @@ func stringListOf(s *rowset, name string) *stringList {
 func amountListOf(s *rowset, name string, nullable bool) *amountList {
 	c := &amountList{amounts: amounts{nullable: nullable}}
 	c.list.items = &c.amounts
-	s.all = append(s.all, native{name, &c.list})
+	s.all = append(s.all, &native{name: name, items: &c.list})
 	return c
 }
 

@@ -6,6 +6,9 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,63 +28,139 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
-// events is how many one round brings into the table.
-const events = 100_000
+// events is how many one round brings into the table: some seconds of work.
+const events = 200_000
 
-// BenchmarkSink is rows of table events per second. ClickHouse and the broker share the cores.
+// warmUp is how many rounds are not counted: the pools fill, and the engine's caches.
+const warmUp = 1
+
+// BenchmarkSink is rows of table events per second, and whose processor time a row takes: the sink's own
+// process (fetch, decode, enrich, encode, send), the engine's, the broker's. All three are processes
+// of their own, on the same cores.
 func BenchmarkSink(b *testing.B) {
-	seeds := enginetest.Broker(b,
-		enginetest.Topic{Name: event.TopicEvents, Partitions: 4}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 4},
-		enginetest.Topic{Name: event.TopicChanges, Partitions: 4}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
+	log := startLog(b)
 	dsn := enginetest.ClickHouse(b).NativeDSN
 	migrate(b, dsn)
-	count := counter(b, dsn)
-	rows, want := 0, uint64(0)
-	tenant := uuid.New()
-	var cpu, engine time.Duration
-	for round := uint64(1); b.Loop(); round++ {
-		b.StopTimer()
-		cfg := shop.DefaultConfig()
-		cfg.Seed, cfg.Events = round, events
-		log, err := feed.Fill(b.Context(), seeds, event.TopicEvents, tenant, cfg)
-		if err != nil {
-			b.Fatal(err)
+	r := &bench{B: b, dsn: dsn, log: log, count: counter(b, dsn), tenant: uuid.New()}
+	var sum cost
+	for round := range warmUp + b.N {
+		if c := r.round(uint64(round + 1)); round >= warmUp {
+			sum.add(c)
 		}
-		reg := prometheus.NewRegistry()
-		sink := newSink(b, dsn, seeds, reg)
-		want += uint64(log.Truth.Messages)
-		rows += log.Truth.Messages
-		before, engineBefore := machine.CPU(), childrenCPU(b)
-		if err := sink.Start(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		// Joining the consumer group takes seconds, and is not what is measured.
-		await(b, time.Millisecond, func() bool { return metric.Sum(b, reg, "keystone_sink_records_total") > 0 })
-		b.StartTimer()
-		await(b, 20*time.Millisecond, func() bool { return count() == want })
-		b.StopTimer()
-		cpu += machine.CPU() - before
-		engine += childrenCPU(b) - engineBefore
-		if err := sink.Stop(context.WithoutCancel(b.Context())); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
 	}
-	perRow := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(rows) }
-	rate := float64(rows) / b.Elapsed().Seconds()
+	perRow := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(sum.rows) }
+	rate := float64(sum.rows) / sum.elapsed.Seconds()
 	b.ReportMetric(rate, "rows/s")
-	b.ReportMetric(perRow(cpu), "cpu-µs/row")
-	b.ReportMetric(perRow(engine), "engine-cpu-µs/row")
-	machine.Print("sink", "%.0f rows/s; CPU per row: sink and broker %.1f µs, ClickHouse %.1f µs", rate, perRow(cpu), perRow(engine))
+	b.ReportMetric(perRow(sum.sink), "sink-cpu-µs/row")
+	b.ReportMetric(perRow(sum.engine), "engine-cpu-µs/row")
+	b.ReportMetric(perRow(sum.broker), "broker-cpu-µs/row")
+	machine.Print("sink", "%.0f rows/s; CPU per row: sink %.1f µs, ClickHouse %.1f µs, broker %.1f µs", rate, perRow(sum.sink), perRow(sum.engine), perRow(sum.broker))
 }
 
-func childrenCPU(b *testing.B) time.Duration {
+// bench is what the rounds share.
+type bench struct {
+	*testing.B
+	dsn    string
+	log    brokerProcess
+	count  func() uint64
+	tenant uuid.UUID
+	want   uint64 // rows in the table after this round
+}
+
+// cost is what rows took.
+type cost struct {
+	rows                          uint64
+	elapsed, sink, engine, broker time.Duration
+}
+
+func (c *cost) add(d cost) {
+	c.rows += d.rows
+	c.elapsed += d.elapsed
+	c.sink += d.sink
+	c.engine += d.engine
+	c.broker += d.broker
+}
+
+// round has a new sink bring a log full of events into the table.
+func (r *bench) round(seed uint64) cost {
+	r.Helper()
+	cfg := shop.DefaultConfig()
+	cfg.Seed, cfg.Events = seed, events
+	log, err := feed.Fill(r.Context(), r.log.seeds, event.TopicEvents, r.tenant, cfg)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.want += uint64(log.Truth.Messages)
+	reg := prometheus.NewRegistry()
+	sink := newSink(r.B, r.dsn, r.log.seeds, reg)
+	runtime.GC() // of what filled the log
+	if err := sink.Start(r.Context()); err != nil {
+		r.Fatal(err)
+	}
+	// Joining the consumer group takes seconds, and is not what is measured.
+	await(r.B, time.Millisecond, func() bool { return metric.Sum(r, reg, "keystone_sink_records_total") > 0 })
+	before, already := r.read(), r.count()
+	await(r.B, 20*time.Millisecond, func() bool { return r.count() == r.want })
+	c := r.read().since(before)
+	c.rows = r.want - already
+	if err := sink.Stop(context.WithoutCancel(r.Context())); err != nil {
+		r.Fatal(err)
+	}
+	return c
+}
+
+// clocks are the processor times so far, and the time.
+type clocks struct {
+	at                     time.Time
+	self, children, broker time.Duration
+}
+
+func (r *bench) read() clocks {
+	r.Helper()
+	children, err := machine.ChildrenCPU()
+	if err != nil {
+		r.Fatal(err)
+	}
+	broker, err := machine.ProcessCPU(r.log.pid)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return clocks{time.Now(), machine.CPU(), children, broker}
+}
+
+func (c clocks) since(b clocks) cost {
+	broker := c.broker - b.broker
+	return cost{elapsed: c.at.Sub(b.at), sink: c.self - b.self, broker: broker, engine: c.children - b.children - broker}
+}
+
+// brokerProcess is a log in a process of its own.
+type brokerProcess struct {
+	seeds []string
+	pid   int
+}
+
+func startLog(b *testing.B) brokerProcess {
 	b.Helper()
-	d, err := machine.ChildrenCPU()
+	other := enginetest.Rerun(b, "TestHelperLog", nil, "")
+	seeds := strings.Split(strings.TrimSpace(other.Line(b)), ",")
+	pid, err := strconv.Atoi(strings.TrimSpace(other.Line(b)))
 	if err != nil {
 		b.Fatal(err)
 	}
-	return d
+	return brokerProcess{seeds, pid}
+}
+
+// TestHelperLog is the other process.
+func TestHelperLog(t *testing.T) {
+	if !enginetest.IsRerun() {
+		t.Skip("for the benchmark")
+	}
+	seeds := enginetest.Broker(t,
+		enginetest.Topic{Name: event.TopicEvents, Partitions: 4}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 4},
+		enginetest.Topic{Name: event.TopicChanges, Partitions: 4}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
+	enginetest.Say(strings.Join(seeds, ","))
+	enginetest.Say(os.Getpid())
+	select {} // until it is killed
 }
 
 func migrate(b *testing.B, dsn string) {
