@@ -214,31 +214,6 @@ func (s *scanner) plain() {
 	s.pos = pos
 }
 
-// Constants to look at eight bytes at once.
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// plain moves to the next byte that needs a look, or to the end.
-func (s *scanner) plain() {
-	for len(s.data)-s.pos >= 8 {
-		w := binary.LittleEndian.Uint64(s.data[s.pos:])
-		quote, backslash := w^('"'*ones), w^('\\'*ones)
-		// The high bit of a byte that is below 0x20, a quote, a backslash or no ASCII. A byte after one
-		// of those may be marked by mistake, one before never.
-		found := ((w-0x20*ones)&^w | (quote-ones)&^quote | (backslash-ones)&^backslash | w) & highs
-		if found != 0 {
-			s.pos += bits.TrailingZeros64(found) / 8
-			return
-		}
-		s.pos += 8
-	}
-	for s.pos < len(s.data) && plain[s.data[s.pos]] {
-		s.pos++
-	}
-}
-
 func (s *scanner) str() error {
 	if s.peek() != '"' {
 		return s.fail("expected a string")
