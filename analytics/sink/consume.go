@@ -98,8 +98,15 @@ func (s *Sink) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.partitions = map[tp]bool{}
+	for at := range ends {
+		if at.topic != event.TopicChanges {
+			s.partitions[at] = true
+		}
+	}
 	for _, l := range opened {
 		s.lanes[l.tp] = l
+		s.others.take(l.tp)
 		delete(s.saved, l.tp) // the tables may be ahead of the saved one: it is saved anew
 		delete(s.told, l.tp)  // somebody else may have told another since
 		l.start(s.lanesCtx)
@@ -144,7 +151,7 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 	}
 	if at.topic != event.TopicChanges {
 		err := s.insert.retry(ctx, tableEvents, func(ctx context.Context) error {
-			return rememberTable(ctx, s.conn, s.messages, at, s.now(), s.cfg.SeenWindow, s.cfg.SeenMessages)
+			return s.others.remember(ctx, at)
 		})
 		if err != nil {
 			return nil, err
@@ -202,6 +209,7 @@ func (s *Sink) lost(_ context.Context, _ *kgo.Client, partitions map[string][]in
 	for _, l := range s.takeLanes(partitions) {
 		l.kill()
 		<-l.done
+		s.others.leave(l.tp, l.position.Load().next)
 		s.metrics.dropLag(l.tp)
 	}
 }
@@ -246,6 +254,7 @@ func (s *Sink) finish(ctx context.Context, lanes []*lane) error {
 	}
 	err := s.saveMoved(ctx, lanes)
 	for _, l := range lanes {
+		s.others.leave(l.tp, l.position.Load().next)
 		s.metrics.dropLag(l.tp)
 	}
 	if err != nil {

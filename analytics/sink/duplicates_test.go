@@ -53,6 +53,63 @@ func TestDuplicatesAreRemoved(t *testing.T) {
 	}
 }
 
+// The two copies of a message may be two processes': the second finds the first one's in the table, also
+// when it was there before that; and of two that are taken at the same moment one is taken out again.
+func TestDuplicatesAcrossProcesses(t *testing.T) {
+	r := newRig(t)
+	first := r.start()
+	next := map[tp]int64{}
+	send := func(at tp, ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			r.produce(record(at.topic, at.partition, page(id, "d")))
+			next[at]++
+		}
+	}
+	all := []tp{{event.TopicEvents, 0}, {event.TopicEvents, 1}, {event.TopicBackfill, 0}}
+	done := func() {
+		t.Helper()
+		for at, offset := range next {
+			r.reach(at.topic, at.partition, offset)
+		}
+	}
+	for _, at := range all {
+		send(at, "before "+at.String())
+	}
+	done()
+	second := r.start()
+	// Each has some of the partitions; which, the group decides.
+	partitionOf := func(s *Sink) (found tp) {
+		for _, l := range s.lanesNow() {
+			if l.topic != event.TopicChanges {
+				found = l.tp
+			}
+		}
+		return found
+	}
+	r.eventually("partitions for each", func() bool {
+		return partitionOf(first) != tp{} && partitionOf(second) != tp{} && len(second.lanesNow()) > 1
+	})
+	a, b := partitionOf(first), partitionOf(second)
+	send(b, "before "+a.String())
+	send(a, "before "+b.String(), "later")
+	done()
+	later := hashOf(message{tenant, "later"})
+	r.eventually("the news of it", func() bool { return second.messages.has(later) })
+	send(b, "later")
+	done()
+	r.eventually("one of each", func() bool { return r.ask("SELECT count(), uniqExact(message_id) FROM events") == "4|4" })
+	const n = 20
+	for i := range n {
+		send(a, fmt.Sprint("both", i))
+		send(b, fmt.Sprint("both", i))
+	}
+	done()
+	r.eventually("one of each", func() bool {
+		return r.ask("SELECT count(), uniqExact(message_id) FROM events") == fmt.Sprint(4+n, "|", 4+n)
+	})
+}
+
 // A hash that is known by mistake costs a look at the table, never an event.
 func TestFalseAlarmLosesNothing(t *testing.T) {
 	r := newRig(t)

@@ -59,7 +59,7 @@ func (b *faultyBatch) Send() error {
 
 // through makes a sink write through a connection of the test's.
 func through(c driver.Conn) func(*Sink) {
-	return func(s *Sink) { s.conn, s.insert.conn = c, c }
+	return func(s *Sink) { s.conn, s.insert.conn, s.others.conn = c, c, c }
 }
 
 // proxy passes TCP on to a server, and can be cut off.

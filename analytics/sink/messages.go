@@ -18,8 +18,7 @@ import (
 //   - a message that is in a batch not inserted yet is compared itself;
 //   - a message whose hash is in the window is looked up in the table (see suspects).
 //
-// Across processes it knows what is in the table of the partitions it was given, when it was given
-// them; a message that reaches two processes at once, by two partitions, is not found.
+// Of the partitions that other processes have it knows what is in the table: see others.
 type messages struct {
 	mu      sync.Mutex
 	window  *seen.Window       // of messages in the table
@@ -100,6 +99,14 @@ func (s *messages) remember(at time.Time, hashes []uint64) {
 	for _, h := range hashes {
 		s.window.Add(at, h)
 	}
+}
+
+// has tells whether a message was seen, here or elsewhere; now and then one is mistaken for another.
+func (s *messages) has(hash uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, pending := s.pending[hash]
+	return pending || s.window.Has(hash)
 }
 
 // memory tells how many messages are remembered and since when.

@@ -13,6 +13,7 @@ type metrics struct {
 	poison     *prometheus.CounterVec   // could not be read, by topic
 	repeated   prometheus.Counter       // records of keystone.changes that came again
 	duplicates prometheus.Counter       // messages that reached the log twice
+	settled    prometheus.Counter       // rows taken out again, of messages that two processes took at once
 	suspects   *prometheus.CounterVec   // messages looked up in the table, by verdict
 	rows       *prometheus.CounterVec   // inserted, by table
 	failures   *prometheus.CounterVec   // attempts to insert that failed, by table
@@ -44,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		poison:     counter("poison_records_total", "Records that could not be read and were skipped.", "topic"),
 		repeated:   counter("repeated_records_total", "Records of the changes topic that came again and were skipped.").WithLabelValues(),
 		duplicates: counter("duplicates_total", "Events left out because their message is in the table already.").WithLabelValues(),
+		settled:    counter("settled_duplicates_total", "Rows taken out of the table again because another process took the same message at the same time.").WithLabelValues(),
 		suspects:   counter("suspects_total", "Messages looked up in the table because they may have been seen.", "verdict"),
 		rows:       counter("rows_total", "Rows inserted.", "table"),
 		failures:   counter("insert_failures_total", "Attempts to insert that failed.", "table"),

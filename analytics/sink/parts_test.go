@@ -36,6 +36,32 @@ func TestManyBlocksAreOnePart(t *testing.T) {
 		countIf(product_ids = if(offset % 3 = 0, [], [concat('a', toString(offset)), concat('b', toString(offset))])) FROM events`)
 }
 
+// An insert that breaks off after some of its blocks leaves none of them behind.
+func TestHalfAnInsertIsNone(t *testing.T) {
+	r := newRig(t)
+	const n = 3*blockRows + 7
+	records := make([]*kgo.Record, n)
+	for i := range records {
+		records[i] = record(event.TopicEvents, 0, page(fmt.Sprint("m", i), "d"))
+	}
+	r.produce(records...)
+	broken, left := 0, uint64(0)
+	c := &faultyConn{Conn: r.conn, before: func(table string) error {
+		if table != tableEvents || broken == 3 {
+			return nil
+		}
+		broken++
+		left = max(left, r.count())
+		return errInjected
+	}}
+	r.start(through(c))
+	r.reach(event.TopicEvents, 0, n)
+	r.want(fmt.Sprint(n, "|", n), "SELECT count(), uniqExact(message_id) FROM events")
+	if broken != 3 || left != 0 {
+		t.Errorf("broken off %d times, %d rows left behind", broken, left)
+	}
+}
+
 // A trickle makes few parts: inserts that are not full are paced, however many partitions there are,
 // so that ClickHouse can merge as fast as they come.
 func TestTrickleIsPaced(t *testing.T) {

@@ -38,6 +38,7 @@ type Sink struct {
 	insert   *inserter
 	poison   *poisonLog
 	messages *messages
+	others   *others
 	budget   *budget
 	pace     *pace
 	now      func() time.Time
@@ -52,8 +53,10 @@ type Sink struct {
 	mu    sync.Mutex // guards the rest
 	on    bool       // between Start and Stop
 	lanes map[tp]*lane
-	saved map[tp]position // the last ones saved
-	told  map[tp]int64    // the last offsets that the group took
+	// partitions are those of the events' topics, anybody's, as of the last rebalance.
+	partitions map[tp]bool
+	saved      map[tp]position // the last ones saved
+	told       map[tp]int64    // the last offsets that the group took
 }
 
 // New makes a sink that writes through conn, which stays the caller's. It starts nothing.
@@ -62,7 +65,7 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 		return nil, fmt.Errorf("configure sink: %w", err)
 	}
 	m := newMetrics(reg)
-	return &Sink{
+	s := &Sink{
 		cfg: cfg, conn: conn, log: log, metrics: m,
 		insert:   &inserter{conn: conn, timeout: cfg.InsertTimeout, metrics: m, log: log, failing: map[string]error{}},
 		poison:   &poisonLog{metrics: m, log: log},
@@ -74,7 +77,10 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 		lanes:    map[tp]*lane{},
 		saved:    map[tp]position{},
 		told:     map[tp]int64{},
-	}, nil
+	}
+	s.others = &others{conn: conn, messages: s.messages, metrics: m, window: cfg.SeenWindow, limit: cfg.SeenMessages,
+		now: func() time.Time { return s.now() }, next: map[tp]int64{}}
+	return s, nil
 }
 
 // Start begins to read. It does not wait for ClickHouse or the log: Ready tells about them. A sink
@@ -154,8 +160,31 @@ func (s *Sink) save(ctx context.Context) {
 			if err := s.saveMoved(ctx, s.lanesNow()); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot save positions", "error", err)
 			}
+			if err := s.followOthers(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "cannot read what other sinks inserted", "error", err)
+			}
 		}
 	}
+}
+
+// followOthers remembers the messages of the partitions that are not ours.
+func (s *Sink) followOthers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+	defer cancel()
+	s.mu.Lock()
+	var foreign []tp
+	for at := range s.partitions {
+		if s.lanes[at] == nil {
+			foreign = append(foreign, at)
+		}
+	}
+	s.mu.Unlock()
+	for _, at := range foreign {
+		if err := s.others.remember(ctx, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Sink) lanesNow() []*lane {
