@@ -129,7 +129,7 @@ sbom: build ## List what ./bin/keystone is made of, as CycloneDX JSON, in bin/ke
 
 # A module of its own, with the code of those whose files are checked.
 .PHONY: test-deploy
-test-deploy: ## Check deploy/: compose files, units, image, alerts, dashboards
+test-deploy: ## Check deploy/: compose files, units, chart, image, alerts, dashboards
 	cd deploy/check && go test -count=1 -timeout 15m ./...
 
 .PHONY: lint
