@@ -1,7 +1,6 @@
 package cookbook_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -61,16 +60,5 @@ func insertion(b *testing.B, conn driver.Conn) time.Duration {
 	if err := conn.Exec(ctx, "INSERT INTO events SELECT * FROM source"); err != nil {
 		b.Fatal(err)
 	}
-	if err := conn.Exec(b.Context(), "SYSTEM FLUSH LOGS"); err != nil {
-		b.Fatal(err)
-	}
-	var us uint64
-	if err := conn.QueryRow(b.Context(), fmt.Sprintf(`SELECT sum(ProfileEvents['OSCPUVirtualTimeMicroseconds']) FROM system.query_log
-		WHERE query_id = '%s' AND type = 'QueryFinish'`, id)).Scan(&us); err != nil {
-		b.Fatal(err)
-	}
-	if us == 0 {
-		b.Fatal("no processor time is known")
-	}
-	return time.Duration(us) * time.Microsecond
+	return time.Duration(costOf(b, conn, id)[1] * float64(time.Second))
 }

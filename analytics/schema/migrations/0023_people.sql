@@ -20,10 +20,17 @@ AS WITH
     passed AS
     (
         SELECT d.day AS day, d.node AS node
-        FROM days AS d
+        FROM
+        (
+            SELECT day, node, min(first_received) AS first_received, max(last_received) AS last_received
+            FROM active_nodes
+            WHERE tenant_id = {tenant:UUID} AND day >= toDate({since:DateTime}) AND day <= toDate({until:DateTime} - INTERVAL 1 SECOND)
+                AND node IN (SELECT node FROM identity_map WHERE tenant_id = {tenant:UUID} AND valid_from > toDateTime64(0, 6, 'UTC'))
+            GROUP BY day, node
+        ) AS d
         INNER JOIN
         (
-            SELECT node, valid_from FROM identity_map FINAL
+            SELECT node, valid_from FROM identity_map
             WHERE tenant_id = {tenant:UUID} AND valid_from > toDateTime64(0, 6, 'UTC')
         ) AS s ON s.node = d.node
         WHERE s.valid_from > d.first_received AND s.valid_from <= d.last_received
@@ -53,20 +60,32 @@ CREATE OR REPLACE VIEW daily_active
     people_7_days UInt64 COMMENT 'People who did something on that day or the 6 before',
     people_30_days UInt64 COMMENT 'People who did something on that day or the 29 before'
 )
-AS SELECT
-    day,
-    countIf(age = 0) AS people,
-    countIf(age < 7) AS people_7_days,
-    count() AS people_30_days
+AS SELECT day, people, people_7_days, people_30_days
 FROM
 (
-    SELECT profile_id, a.day + number AS day, min(number) AS age
-    FROM active_people(tenant = {tenant:UUID}, since = {since:DateTime} - INTERVAL 29 DAY, until = {until:DateTime}) AS a
-    ARRAY JOIN range(30) AS number
-    WHERE day >= toDate({since:DateTime}) AND day <= toDate({until:DateTime} - INTERVAL 1 SECOND)
-    GROUP BY profile_id, day
+    SELECT
+        change.1 AS day,
+        sum(change.2) AS people,
+        sum(sum(change.3)) OVER (ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS people_7_days,
+        sum(sum(change.4)) OVER (ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS people_30_days
+    FROM
+    (
+        -- A person counts from a day on for 7 and 30 days, or until the next day of theirs takes over.
+        SELECT arrayJoin([
+            (active, 1, 1, 1), (least(active + 7, next), 0, -1, 0), (least(active + 30, next), 0, 0, -1)]) AS change
+        FROM
+        (
+            SELECT arraySort(groupArray(day)) AS days
+            FROM active_people(tenant = {tenant:UUID}, since = {since:DateTime} - INTERVAL 29 DAY, until = {until:DateTime})
+            GROUP BY profile_id
+        )
+        ARRAY JOIN days AS active, arrayPushBack(arrayPopFront(days), toDate('2149-06-06')) AS next
+        UNION ALL
+        SELECT (toDate({since:DateTime}) + arrayJoin(range(toUInt32(dateDiff('day', {since:DateTime}, {until:DateTime} - INTERVAL 1 SECOND) + 1))), 0, 0, 0)
+    )
+    GROUP BY day
 )
-GROUP BY day
+WHERE day >= toDate({since:DateTime}) AND day <= toDate({until:DateTime} - INTERVAL 1 SECOND) AND people_30_days > 0
 COMMENT 'daily_active(tenant, since, until): one row is one day and the people active on it, in the week and in the 30 days that end with it; bots left out. From the rollup active_nodes';
 
 CREATE OR REPLACE VIEW active
