@@ -81,6 +81,17 @@ func handmade(tenant uuid.UUID) []string {
 	b.track("phone", "ann@example.com", "Order Completed", `{"order_id":"O-gone","products":[{"product_id":"P-2","quantity":1,"price":5}],"total":5,"currency":"EUR"}`)
 	b.track("phone", "ann@example.com", "Order Refunded", `{"order_id":"O-gone"}`)
 
+	// A device passes to somebody who is seen on that day by nothing else: what told so was late.
+	b.to("2026-11-19T12:00:00Z")
+	b.page("lent", "lea@example.com", "/x", "")
+	b.to("2026-11-20T09:00:00Z")
+	b.page("lent", "", "/x", "")
+	b.to("2026-11-19T23:00:00Z")
+	b.page("lent", "max@example.com", "/y", "")
+	b.to("2026-11-20T10:00:00Z")
+	b.page("lent", "", "/z", "")
+	b.to("2026-11-10T12:00:00Z")
+
 	// Two who were one all along: their anchors merge, in a chain.
 	for _, n := range []string{"x", "y", "z"} {
 		b.page("dev-"+n, "", "/"+n, "utm_source=affiliate&utm_campaign=chain")
