@@ -22,6 +22,7 @@ import (
 	"github.com/keystone-cdp/keystone/bench/load"
 	"github.com/keystone-cdp/keystone/bench/machine"
 	"github.com/keystone-cdp/keystone/bench/shop"
+	"github.com/keystone-cdp/keystone/ingest"
 	"github.com/keystone-cdp/keystone/internal/embedded/broker"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -82,6 +83,7 @@ func profile(path string) error {
 }
 
 func serveEdge() (string, func() error, error) {
+	ingest.OversubscribeProcessors()
 	e, err := edge.Start(context.Background(), strings.Split(os.Getenv(envBrokers), ","), os.Getenv(envDir), prometheus.NewRegistry())
 	if err != nil {
 		return "", nil, err

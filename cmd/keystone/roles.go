@@ -246,6 +246,7 @@ func (c *edgeCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needBrokers); err != nil {
 		return err
 	}
+	ingest.OversubscribeProcessors()
 	return serve(a, c.roleFlags, func(ctx context.Context, r *roles) error {
 		addr, err := r.startEdge(ctx, &c.target, c.edgeFlags)
 		if err == nil {
