@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -20,7 +21,7 @@ import (
 // The role, from its configuration to a row, and away again.
 func TestRole(t *testing.T) {
 	db := enginetest.ClickHouse(t)
-	migrate(t, db.NativeDSN)
+	schematest.Migrate(t, db.NativeDSN)
 	enginetest.Broker(t) // a shared one runs on
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) }) // the broker has ended by then

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
@@ -27,7 +27,7 @@ var cookbookParameters = map[string]string{
 
 func TestCookbook(t *testing.T) {
 	db := enginetest.ClickHouse(t)
-	migrate(t, db.NativeDSN)
+	schematest.Migrate(t, db.NativeDSN)
 	conn, err := query.Open(db.NativeDSN, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -85,16 +85,4 @@ func markdown(a query.Answer) string {
 		line(row)
 	}
 	return b.String()
-}
-
-func migrate(t *testing.T, dsn string) {
-	t.Helper()
-	m, err := schema.New(dsn, schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 }

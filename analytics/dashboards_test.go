@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-json"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
@@ -20,7 +21,7 @@ var timeFilter = regexp.MustCompile(`\$__timeFilter\((\w+)\)`)
 // docs/tracker.md says: the last report of each browser.
 func TestOperatorDashboards(t *testing.T) {
 	db := enginetest.ClickHouse(t)
-	migrate(t, db.NativeDSN)
+	schematest.Migrate(t, db.NativeDSN)
 	conn, err := query.Open(db.NativeDSN, 2)
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
@@ -51,14 +51,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	m, err := schema.New(server.NativeDSN(), schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	schematest.Migrate(t, server.NativeDSN())
 	own, err := query.Open(server.NativeDSN(), 2)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
@@ -15,14 +15,7 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 func TestPositions(t *testing.T) {
 	db := enginetest.ClickHouse(t)
-	m, err := schema.New(db.NativeDSN, schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	schematest.Migrate(t, db.NativeDSN)
 	conn, err := Open(db.NativeDSN, 2)
 	if err != nil {
 		t.Fatal(err)

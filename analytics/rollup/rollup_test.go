@@ -12,7 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	embedded "github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
@@ -21,14 +21,7 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 func open(t *testing.T, dsn string) driver.Conn {
 	t.Helper()
-	m, err := schema.New(dsn, schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	schematest.Migrate(t, dsn)
 	conn, err := query.Open(dsn, 4)
 	if err != nil {
 		t.Fatal(err)

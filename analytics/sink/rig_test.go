@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -45,16 +45,7 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	db := enginetest.ClickHouse(t)
-	m, err := schema.New(db.NativeDSN, schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
+	schematest.Migrate(t, db.NativeDSN)
 	conn, err := query.Open(db.NativeDSN, 8)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/analytics/transfer"
 	"github.com/keystone-cdp/keystone/bench/fill"
 	"github.com/keystone-cdp/keystone/bench/shop"
@@ -31,16 +31,7 @@ func address(db enginetest.ClickHouseDB) string {
 func source(t *testing.T) enginetest.ClickHouseDB {
 	t.Helper()
 	db := enginetest.ClickHouse(t)
-	m, err := schema.New(db.NativeDSN, schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
+	schematest.Migrate(t, db.NativeDSN)
 	fill.Shop(t, db.NativeDSN, uuid.New(), 8_000, shop.DefaultConfig())
 	return db
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/bench/fill"
 	"github.com/keystone-cdp/keystone/bench/machine"
 	"github.com/keystone-cdp/keystone/bench/shop"
@@ -84,14 +84,7 @@ func filled(b *testing.B, n int) (driver.Conn, uint64) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = server.Stop(context.Background()) }) // a temporary folder goes with it
-	m, err := schema.New(server.NativeDSN(), schema.Engines{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Up(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	schematest.Migrate(b, server.NativeDSN())
 	fill.Shop(b, server.NativeDSN(), north, min(n, original), shop.DefaultConfig())
 	if n > original {
 		fill.Copies(b, server.NativeDSN()+"&read_timeout=1h", n/original) // one statement a table

@@ -21,7 +21,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/bench/shop"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -220,14 +220,7 @@ const patience = time.Minute
 func (w *world) load(tb testing.TB) driver.Conn {
 	tb.Helper()
 	dsn := enginetest.ClickHouse(tb).NativeDSN
-	m, err := schema.New(dsn, schema.Engines{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Up(tb.Context()); err != nil {
-		tb.Fatal(err)
-	}
+	schematest.Migrate(tb, dsn)
 	seeds := enginetest.Broker(tb, enginetest.Topic{Name: event.TopicEvents, Partitions: 1},
 		enginetest.Topic{Name: event.TopicBackfill, Partitions: 1}, enginetest.Topic{Name: event.TopicChanges, Partitions: 1})
 	producer, err := kgo.NewClient(kgo.SeedBrokers(seeds...))

@@ -18,7 +18,6 @@ import (
 	"github.com/keystone-cdp/keystone/bench/edge"
 	"github.com/keystone-cdp/keystone/bench/load"
 	"github.com/keystone-cdp/keystone/bench/machine"
-	"github.com/keystone-cdp/keystone/bench/shop"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -259,34 +258,20 @@ func BenchmarkPeers(b *testing.B) {
 // run sends a round to a peer. To the generator a request is one event, whatever it holds.
 func (p peer) run(b *testing.B, sum *load.Report, connections, batch int, url string, pid int, seed uint64) {
 	b.Helper()
-	s := shop.DefaultConfig()
-	s.Seed, s.Events, s.Undated = seed, events, true
-	stream, err := shop.New(s)
-	if err != nil {
-		b.Fatal(err)
-	}
 	cfg := load.DefaultConfig()
 	cfg.URL, cfg.ServerPID, cfg.Key, cfg.Connections, cfg.ContentType = url, pid, edge.TrackerKey, connections, p.media
+	next := visits(b, seed, events)
 	held := make([][]byte, batch)
-	r, err := load.Run(b.Context(), cfg, func(dst []byte) ([]byte, uint64, bool) {
-		var lane uint64
+	requests := events / batch
+	run(b, sum, cfg, func(dst []byte) (_ []byte, lane uint64, ok bool) {
 		for i := range held {
-			out, d, ok := stream.Next(held[i][:0])
-			if !ok {
+			if held[i], lane, ok = next(held[i][:0]); !ok {
 				return nil, 0, false
 			}
-			held[i], lane = out, d.Lane
 		}
 		return p.encode(dst, held), lane, true
-	})
-	if err != nil || r.Acknowledged*int64(batch) != events {
-		b.Fatalf("%s: %v\n%s", p.name, err, r)
-	}
-	sum.Elapsed += r.Elapsed
-	sum.Requests += r.Requests
-	sum.Acknowledged += events
-	sum.ServerCPU += r.ServerCPU
-	sum.Latency.Add(&r.Latency)
+	}, requests)
+	sum.Acknowledged += int64(events - requests)
 }
 
 // countLog is how many records a topic holds.

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/bench/shop"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
@@ -18,16 +18,7 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 // What is in the tables is what the shop's books say, and a copy is the same of other people.
 func TestShopAndCopies(t *testing.T) {
 	dsn := enginetest.ClickHouse(t).NativeDSN
-	m, err := schema.New(dsn, schema.Engines{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
+	schematest.Migrate(t, dsn)
 	cfg := shop.DefaultConfig()
 	cfg.Seed, cfg.Span = 7, 20*24*time.Hour
 	const n = chapter + 3_000 // a chapter and some

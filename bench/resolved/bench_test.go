@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/bench/fill"
 	"github.com/keystone-cdp/keystone/bench/machine"
 	"github.com/keystone-cdp/keystone/bench/shop"
@@ -40,7 +41,7 @@ func BenchmarkResolved(b *testing.B) {
 		events, copies = 20_000, 1
 	}
 	dsn := onDisk(b)
-	migrate(b, dsn)
+	schematest.Migrate(b, dsn)
 	cfg := shop.DefaultConfig()
 	cfg.Span = 60 * 24 * time.Hour
 	fill.Shop(b, dsn, uuid.New(), events, cfg)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/apply"
@@ -58,7 +59,7 @@ func TestResolvedAgreesWithTheModel(t *testing.T) {
 func database(t *testing.T) *sql.DB {
 	t.Helper()
 	dsn := enginetest.ClickHouse(t).NativeDSN
-	migrate(t, dsn)
+	schematest.Migrate(t, dsn)
 	opt, err := clickhouse.ParseDSN(dsn)
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/analytics/query"
-	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/bench/feed"
 	"github.com/keystone-cdp/keystone/bench/machine"
 	"github.com/keystone-cdp/keystone/bench/metric"
@@ -40,7 +40,7 @@ const warmUp = 1
 func BenchmarkSink(b *testing.B) {
 	log := startLog(b)
 	dsn := enginetest.ClickHouse(b).NativeDSN
-	migrate(b, dsn)
+	schematest.Migrate(b, dsn)
 	r := &bench{B: b, dsn: dsn, log: log, count: counter(b, dsn), tenant: uuid.New()}
 	var sum cost
 	for round := range warmUp + b.N {
@@ -161,18 +161,6 @@ func TestHelperLog(t *testing.T) {
 	enginetest.Say(strings.Join(seeds, ","))
 	enginetest.Say(os.Getpid())
 	select {} // until it is killed
-}
-
-func migrate(b *testing.B, dsn string) {
-	b.Helper()
-	m, err := schema.New(dsn, schema.Engines{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, err = m.Up(b.Context())
-	if closeErr := m.Close(); err != nil || closeErr != nil {
-		b.Fatal(err, closeErr)
-	}
 }
 
 func newSink(b *testing.B, dsn string, seeds []string, reg prometheus.Registerer) *analytics.Sink {
