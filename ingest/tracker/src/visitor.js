@@ -2,7 +2,7 @@
 // cookie goes before localStorage: it is what the subdomains of a site share.
 
 import { attribute, warn } from "./tag.js";
-import { guard, now, parse, stringify, uuid } from "./native.js";
+import { guard, later, now, parse, stringify, uuid } from "./native.js";
 import { allowed, get, remove, set } from "./store.js";
 import { renew } from "./transport.js";
 
@@ -13,6 +13,7 @@ const RENEWED = "keystone.renewed";
 const COOKIE = "keystone_id";
 const AGE = 400 * 86400; // seconds; browsers keep no cookie for longer
 const DAY = 86400000; // ms
+const LATE = 1000; // ms, for an answer on its way through the browser
 const PAUSE = 30 * 60000; // ms without an event, after which it is another session
 
 const readCookie = () =>
@@ -30,6 +31,13 @@ const writeCookie = (value, domain) =>
       (domain ? ";domain=" + domain : "");
   });
 
+const cookieDomain = () => attribute("cookie-domain") || "";
+
+const eraseCookies = () => {
+  writeCookie("", cookieDomain());
+  writeCookie("", "");
+};
+
 let checked = false;
 let stop = () => {};
 
@@ -37,7 +45,7 @@ let stop = () => {};
 const keep = (id) => {
   set(ID, id);
   if (!allowed() || attribute("cookie") === "off") return;
-  const domain = attribute("cookie-domain") || "";
+  const domain = cookieDomain();
   const server = attribute("cookie") === "server";
   // What the edge has set may live longer than what a script writes: that is left as it is.
   if (!server || readCookie() !== id) writeCookie(id, domain);
@@ -49,6 +57,15 @@ const keep = (id) => {
     warn("the browser refuses a cookie for", domain);
     writeCookie(id, "");
   }
+};
+
+/** An answer that the browser had before it was called off may have set the cookie of the visitor before. */
+const putRight = () => {
+  const id = (allowed() && get(ID)) || "";
+  if (!readCookie() || readCookie() === id) return;
+  remove(RENEWED);
+  eraseCookies();
+  if (id) keep(id);
 };
 
 /** The id of this browser. Each page writes both places again: one heals the other, and the cookie's age starts anew. */
@@ -76,8 +93,8 @@ export const setIdentity = (value) => set(IDENTITY, stringify(value));
 export const forgetVisitor = () => {
   [ID, IDENTITY, SESSION, RENEWED].forEach(remove);
   stop();
-  writeCookie("", attribute("cookie-domain") || "");
-  writeCookie("", "");
+  eraseCookies();
+  if (attribute("cookie") === "server") later(() => guard(putRight), LATE);
 };
 
 export const sessionId = () => {
