@@ -90,13 +90,13 @@ func (c *doctorCmd) config() (doctor.Config, error) {
 			c.SpoolDir = filepath.Join(c.DataDir, "spool")
 		}
 	}
-	if err := c.open(); err != nil {
+	if err := c.access(needStore | needClickHouse | needBrokers); err != nil {
 		return cfg, err
 	}
 	if !c.NoProbe {
 		cfg.ProbeTimeout = c.ProbeTimeout
 	}
-	cfg.StoreDSN, cfg.ClickHouseDSN, cfg.Brokers, cfg.Access = c.StoreDSN, c.ClickhouseDSN, c.Brokers, c.access
+	cfg.StoreDSN, cfg.ClickHouseDSN, cfg.Brokers, cfg.Access = c.StoreDSN, c.ClickhouseDSN, c.Brokers, c.Broker.options
 	cfg.EdgeURL, cfg.AdminURLs, cfg.Keys, cfg.SpoolDir = strings.TrimSuffix(c.Edge, "/"), c.Admin, c.Key, c.SpoolDir
 	return cfg, nil
 }
