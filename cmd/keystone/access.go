@@ -51,7 +51,7 @@ func (f fileFlags) addTo(dsn *string, server, tlsOn, tlsValue string) error {
 	}
 	for name := range parameters {
 		if given.Has(name) && given.Get(name) != parameters.Get(name) {
-			return fmt.Errorf("--%s-dsn has %s=%s, and the flags beside it want %[2]s=%s: say it in one place",
+			return fmt.Errorf("--%[1]s-dsn has %[2]s=%[3]s, and the flags beside it want %[2]s=%[4]s: say it in one place",
 				server, name, given.Get(name), parameters.Get(name))
 		}
 		given.Set(name, parameters.Get(name))
