@@ -182,6 +182,29 @@ func TestSecured(t *testing.T) {
 	}
 }
 
+// The log's password is read again for each connection.
+func TestBrokerPasswordIsReadAgain(t *testing.T) {
+	f := brokerFlags{TLS: true, SASL: "plain", User: "keystone", fileFlags: fileFlags{PasswordFile: write(t, "password", "first\n")}}
+	mechanism, err := f.mechanism()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{"first", "second"} {
+		if err := os.WriteFile(f.PasswordFile, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, says, err := mechanism.Authenticate(t.Context(), ""); err != nil || string(says) != "\x00keystone\x00"+password {
+			t.Errorf("%q, %v", says, err)
+		}
+	}
+	if err := os.Remove(f.PasswordFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := mechanism.Authenticate(t.Context(), ""); err == nil {
+		t.Error("without its file")
+	}
+}
+
 // The flags about a store's files become parameters of its DSN.
 func TestFileFlags(t *testing.T) {
 	authority := enginetest.NewAuthority(t)
