@@ -59,7 +59,9 @@ func BenchmarkFootprint(b *testing.B) {
 		set  func(*load.Config)
 	}{
 		{"single", func(c *load.Config) { c.Key = edge.TrackerKey }},
-		{"batches=100", func(c *load.Config) { c.Path, c.Key, c.BatchEvents, c.Connections = load.PathBatch, edge.IntegrationKey, 100, 4 }},
+		{"batches=100", func(c *load.Config) {
+			c.Path, c.Key, c.BatchEvents, c.Connections = load.PathBatch, edge.IntegrationKey, 100, 4
+		}},
 	} {
 		b.Run(s.name, func(b *testing.B) {
 			for range b.N {

@@ -133,7 +133,7 @@ func Front(tb testing.TB, config *tls.Config, backend string) (port string) {
 				if client.(*tls.Conn).HandshakeContext(tb.Context()) != nil {
 					return
 				}
-				server, err := net.Dial("tcp", backend)
+				server, err := new(net.Dialer).DialContext(tb.Context(), "tcp", backend)
 				if err != nil || !add(server) {
 					return
 				}
