@@ -128,7 +128,13 @@ func TestSecured(t *testing.T) {
 	}
 	s := newSecured(t)
 	s.say("migrate")
-	keys := fields(t, s.say("keys", "init", "--tenant", "shop", "--file", filepath.Join(t.TempDir(), "keys.json")))
+	keysFile := filepath.Join(t.TempDir(), "keys.json")
+	keys := fields(t, s.say("keys", "init", "--tenant", "shop", "--file", keysFile))
+	made, err := readKeys(keysFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.secrets = append(s.secrets, made.IntegrationKey)
 	s.client.TrackerKey = keys["tracker_key"].(string)
 	edge := s.start("running", "edge", "--listen", "127.0.0.1:0", "--spool-dir", filepath.Join(t.TempDir(), "spool"))
 	sink := s.start("running", "sink")
@@ -139,7 +145,8 @@ func TestSecured(t *testing.T) {
 	}
 	s.say("lag", "--wait", "60s")
 	s.want("1", "SELECT count() FROM events_resolved")
-	s.stoppedAt(s.examine(), "")
+	s.stoppedAt(s.examine("--keys-file", keysFile), "")
+	s.say("doctor", "--edge", s.client.EdgeURL, "--keys-file", keysFile)
 	s.say("topics", "list")
 	s.say("identity", "simulate", "--tenant", "shop", "--settings", write(t, "settings.json", `{}`))
 	if out := s.say("clickhouse", "client", "--url", s.httpURL, "--format", "TSV", "-q", "SELECT count() FROM events"); strings.TrimSpace(out) != "1" {
