@@ -184,8 +184,18 @@ func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels m
 			t.Errorf("%s: %s is not from a secret", name, e.Name)
 		}
 	}
+	// A role has what it needs of secrets, and no other server's.
+	foreign := map[string]string{"edge": "clickhouse", "processor": "clickhouse", "sink": "store"}[c.Args[0]]
+	for variable := range env {
+		if foreign != "" && strings.HasPrefix(variable, "KEYSTONE_"+strings.ToUpper(foreign)+"_") {
+			t.Errorf("%s has %s, which is not for its role", name, variable)
+		}
+	}
 	volumes := []string{}
 	for _, v := range pod.Volumes {
+		if foreign != "" && strings.HasPrefix(v.Name, foreign+"-") {
+			t.Errorf("%s mounts %s, which is not for its role", name, v.Name)
+		}
 		volumes = append(volumes, v.Name)
 	}
 	for _, m := range c.VolumeMounts {
