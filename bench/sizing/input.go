@@ -2,7 +2,10 @@
 // docs/sizing.md. An input was measured, or is assumed; what follows from any of them is an estimate, and no more.
 package sizing
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Kind says how an input is known.
 type Kind string
@@ -57,9 +60,9 @@ var (
 
 // What bounds one partition of the log, which is one worker's.
 var (
-	batchSeconds = measured(0.028, "s", "a batch of 500 events, PostgreSQL on the same machine", benchStore)
-	batchTrips   = measured(4.5, "", "round trips to the state store in a batch (9 in 1000 events)", benchStore)
-	batchEvents  = input(Setting, 500, "events", "events of a batch", "`consume.Config.BatchRecords`")
+	workerTime  = measured(56, "µs", "a worker's time for an event, PostgreSQL on the same machine (a batch of 500: 28 ms)", benchStore)
+	batchTrips  = measured(5, "", "round trips to the state store in a batch of 1000", "`bench/processor`")
+	batchEvents = input(Setting, 1000, "events", "events of a batch, behind a backlog", "`consume.Config.BatchRecords`")
 )
 
 // What an event leaves behind, in bytes; single events, snappy as the edge compresses, not replicated.
@@ -103,13 +106,22 @@ var (
 	priceDisk      = assumed(100, "$/month", "a terabyte of solid disk", "the same; network is not in it")
 )
 
+// quantity is a number with its unit, which a letter for thousands joins: 100 MB/s, but 16 M messages.
+func (in Input) quantity() string {
+	text := number(in.Value)
+	if !strings.HasPrefix(in.Unit, "B") && !strings.HasSuffix(text, " ") {
+		text += " "
+	}
+	return strings.TrimSpace(text + in.Unit)
+}
+
 // number is a value as people write it; a unit may follow.
 func number(v float64) string {
 	for _, s := range []struct {
-		size float64
-		sign string
-	}{{1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if v >= s.size {
+		from, size float64
+		sign       string
+	}{{1e15, 1e15, "P"}, {1e12, 1e12, "T"}, {1e9, 1e9, "G"}, {1e6, 1e6, "M"}, {1e4, 1e3, "k"}} {
+		if v >= s.from {
 			return fmt.Sprintf("%.3g %s", v/s.size, s.sign)
 		}
 	}

@@ -52,7 +52,9 @@ func For(rate float64) Plan {
 
 // PartitionRate is how many events a second one partition's worker gets through: it does one batch after the other, and
 // waits for the state store in between.
-func PartitionRate() float64 { return batchEvents / (batchSeconds + batchTrips*roundTrip) }
+func PartitionRate() float64 {
+	return batchEvents / (batchEvents*workerTime/1e6 + batchTrips*roundTrip)
+}
 
 // nodes are as many as the processors or the disks ask for, and no fewer than least.
 func nodes(least int, cores, disks float64) (n int, byDisk bool) {

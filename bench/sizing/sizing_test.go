@@ -58,7 +58,7 @@ func inputTable() string {
 	var b strings.Builder
 	b.WriteString("| input | is | how it is known |\n|---|---|---|\n")
 	for _, in := range inputs {
-		fmt.Fprintf(&b, "| %s | %s | %s: %s |\n", in.Name, strings.TrimSpace(number(in.Value)+in.Unit), in.Kind, in.From)
+		fmt.Fprintf(&b, "| %s | %s | %s: %s |\n", in.Name, in.quantity(), in.Kind, in.From)
 	}
 	return b.String()
 }
@@ -103,7 +103,7 @@ func plans() string {
 	row("nodes of the state store; disks, after a year", func(p Plan) string { return nodes(p.StoreNodes, p.StoreDisk, p.StoreByDisk) })
 	row("profiles by then", func(p Plan) string { return number(roundUp(p.Profiles)) })
 	row("nodes of ClickHouse; disks, a year kept", func(p Plan) string { return nodes(p.ColumnNodes, p.ColumnDisk, p.ColumnByDisk) })
-	row("$ a month, order of magnitude", func(p Plan) string { return number(oneDigit(p.Dollars)) })
+	row("$ a month, order of magnitude", func(p Plan) string { return strings.TrimSpace(number(oneDigit(p.Dollars))) })
 	return b.String()
 }
 
@@ -125,7 +125,7 @@ func TestFor(t *testing.T) {
 		"events a day":     {p.EventsADay, 432e6},
 		"edge":             {p.EdgeCores, 0.5},                                  // 10 000 × 25 µs, half idle
 		"processor":        {p.ProcessorCores, 0.54},                            //
-		"partitions":       {float64(p.Partitions), 4},                          // 9 900 a partition, half of it
+		"partitions":       {float64(p.Partitions), 4},                          // 12 300 a partition, half of it
 		"brokers":          {float64(p.Brokers), 3},                             // 21 MB a second
 		"log":              {p.LogDisk, 432e6 * 3 * 696 * 3 / 0.6},              //
 		"store's nodes":    {float64(p.StoreNodes), 10},                         // of 4 TB
@@ -134,7 +134,7 @@ func TestFor(t *testing.T) {
 		"ClickHouse disks": {p.ColumnDisk, 432e6 * 365 * 128 * 2 / 0.6},         // 67 TB
 		"profiles":         {p.Profiles, 432e6 * 365 * 0.019},                   // 3 thousand million
 		"a sink's memory":  {p.SeenHours, 16e6 / 5000 / 3600.},
-		"a partition":      {math.Round(PartitionRate()), math.Round(500 / 0.0505)}, //
+		"a partition":      {math.Round(PartitionRate()), math.Round(1000 / 0.081)}, //
 	} {
 		if math.Abs(is[0]-is[1]) > 1e-6*is[1] {
 			t.Errorf("%s: %g, not %g", name, is[0], is[1])
@@ -143,6 +143,14 @@ func TestFor(t *testing.T) {
 	for i := 1; i < len(rates); i++ {
 		if a, b := For(rates[i-1]), For(rates[i]); b.Dollars <= a.Dollars || b.Partitions < a.Partitions || b.ColumnNodes < a.ColumnNodes || b.StoreNodes < a.StoreNodes {
 			t.Errorf("%g events a second take less than %g", rates[i], rates[i-1])
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for v, want := range map[float64]string{0.076: "0.076 ", 27: "27 ", 4000: "4000 ", 20_000: "20 k", 432e6: "432 M", 4.32e9: "4.32 G", 3.9e15: "3.9 P"} {
+		if got := number(v); got != want {
+			t.Errorf("%g: %q", v, got)
 		}
 	}
 }
