@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -49,7 +50,9 @@ func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) 
 func parseDSN(dsn string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read the state store's DSN: %w", err)
+		// pgx quotes the DSN, and finds the password in some forms of it only.
+		text := err.Error()
+		return nil, errors.New("read the state store's DSN" + text[strings.LastIndexByte(text, '`')+1:])
 	}
 	path, ok := cfg.ConnConfig.RuntimeParams[secret.ParamPassword]
 	if !ok {
