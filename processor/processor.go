@@ -92,15 +92,15 @@ func New(cfg Config, log *slog.Logger, registry prometheus.Registerer) (*Process
 		failed: make(chan struct{}), cancel: func() {}}, nil
 }
 
-// Start joins the group. A state store that is down is waited for; one with another schema is an
-// error. The topics must exist.
+// Start joins the group. A state store that is down is waited for; one with another schema, or that does
+// not let us in, is an error. The topics must exist.
 func (p *Processor) Start(ctx context.Context) error {
 	pool, err := sql.Open(context.WithoutCancel(ctx), p.cfg.DSN, p.cfg.MaxConns)
 	if err != nil {
 		return err
 	}
 	p.pool = pool
-	if err := sql.CheckSchema(ctx, pool); errors.Is(err, sql.ErrSchema) {
+	if err := sql.CheckSchema(ctx, pool); errors.Is(err, sql.ErrSchema) || sql.Refused(err) {
 		return err
 	} else if err != nil {
 		p.log.Warn("state store does not answer yet", "error", err)
