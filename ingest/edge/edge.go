@@ -39,6 +39,7 @@ import (
 	"github.com/keystone-cdp/keystone/ingest/produce"
 	"github.com/keystone-cdp/keystone/ingest/tracker"
 	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // Keys tells what an API key allows; *key.Cache is one.
@@ -67,6 +68,7 @@ type Deps struct {
 	Jobs     Jobs
 	Log      *slog.Logger
 	Registry prometheus.Registerer
+	Tracer   *trace.Tracer // nil: no traces
 }
 
 // Server is the HTTP side of the edge.
