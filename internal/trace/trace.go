@@ -103,6 +103,7 @@ func (t *Tracer) Stop(ctx context.Context) error {
 			t.log.WarnContext(ctx, "the collector has not taken the last spans", "role", t.cfg.Role)
 		}
 		t.queue.giveUp()
+		_ = t.queue.Shutdown(ctx) // where ctx had ended before, the provider has not got so far
 	})
 	return nil
 }
