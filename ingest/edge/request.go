@@ -19,6 +19,7 @@ import (
 // back to it; what the log's client may still read after that is left behind (retained).
 type request struct {
 	s         *Server
+	stripe    *stripe // of the server's inFlight
 	route     route
 	requestID []byte // a slice of the request, or of ownID
 	ownID     [48]byte
