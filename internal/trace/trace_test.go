@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	oteltrace "go.opentelemetry.io/otel/trace"
@@ -116,6 +117,55 @@ func TestOffIsNil(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// untraced is a batch of the processor's size in which nothing is traced.
+func untraced() []*kgo.Record {
+	meta := event.Meta{Tenant: uuid.New(), ReceivedAt: time.Now(), KeyID: "k", RequestID: "r", MessageID: "m", IP: "203.0.113.7"}
+	records := make([]*kgo.Record, 500)
+	for i := range records {
+		records[i] = &kgo.Record{Headers: meta.Headers()}
+	}
+	return records
+}
+
+// Where there are traces, what is not traced costs a look at its headers.
+func TestUntracedAllocatesNothing(t *testing.T) {
+	cfg := config("http://127.0.0.1:1")
+	cfg.Sample = 0
+	r := start(t, cfg)
+	records := untraced()
+	if n := testing.AllocsPerRun(100, func() {
+		if r.Sample() || r.Traced(records) != nil {
+			t.Error("traced")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkBatch is the look at a batch of 500 records, as the processor and the sink do it: where traces
+// are off, where none of the records is traced, and where one is.
+func BenchmarkBatch(b *testing.B) {
+	on, err := trace.New(config("http://127.0.0.1:1"), slog.New(slog.DiscardHandler), trace.NewMetrics(prometheus.NewRegistry()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	none, one := untraced(), untraced()
+	one[250].Headers = append(one[250].Headers, kgo.RecordHeader{Key: event.HeaderTraceparent, Value: []byte(sampled)})
+	for _, x := range []struct {
+		name    string
+		tracer  *trace.Tracer
+		records []*kgo.Record
+	}{{"off", nil, one}, {"none", on, none}, {"one", on, one}} {
+		b.Run(x.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				x.tracer.Traced(x.records)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(x.records)), "ns/record")
+		})
 	}
 }
 
