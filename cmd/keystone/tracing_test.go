@@ -127,7 +127,9 @@ func follow(t *testing.T, c *tracetest.Collector, id string) followed {
 	if batch.Trace == request.Trace || !slices.Contains(batch.Links, send.ID) || batch.Attrs["messaging.batch.message_count"] == "" {
 		t.Errorf("the batch: %+v", batch)
 	}
-	c.Wait("the transaction of "+id, func(s *tracetest.Span) bool { return s.Parent == batch.ID && s.Name == "apply" && s.Attrs["keystone.applied"] != "0" })
+	c.Wait("the transaction of "+id, func(s *tracetest.Span) bool {
+		return s.Parent == batch.ID && s.Name == "apply" && s.Attrs["keystone.applied"] != "0"
+	})
 	return followed{send}
 }
 
