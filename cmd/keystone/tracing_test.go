@@ -66,6 +66,7 @@ func TestTraceFromEdgeToClickHouse(t *testing.T) {
 	if f := follow(t, collector, "later"); f.edge.Attrs["keystone.spooled"] != "true" {
 		t.Errorf("the second event did not go through the spool: %v", f.edge)
 	}
+	in.run("lag", "--wait", "60s")
 	in.want("at-once|late|later", "SELECT request_id FROM events ORDER BY request_id")
 	if collector.Headers().Get("X-Token") != "s3cret" {
 		t.Error("the collector's header is not sent")

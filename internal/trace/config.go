@@ -28,7 +28,7 @@ type Config struct {
 
 // DefaultConfig lacks the role and the endpoint.
 func DefaultConfig() Config {
-	return Config{Sample: 0.001, QueueSpans: 4096, BatchSpans: 512, SendEvery: 2 * time.Second, SendTimeout: 10 * time.Second}
+	return Config{Sample: 0.001, QueueSpans: 4096, BatchSpans: 512, SendEvery: time.Second, SendTimeout: 10 * time.Second}
 }
 
 // Validate lists every broken rule at once. It quotes nothing of the endpoint: there may be a secret
