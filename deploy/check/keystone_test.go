@@ -68,4 +68,4 @@ func known(t *testing.T, where string, env map[string]string, args ...string) {
 
 // shared are the variables that every role gets, also one that has no use for them.
 var shared = map[string]bool{"KEYSTONE_BROKERS": true, "KEYSTONE_STORE_DSN": true, "KEYSTONE_CLICKHOUSE_DSN": true,
-	"KEYSTONE_ADMIN_LISTEN": true, "KEYSTONE_LOG_FORMAT": true}
+	"KEYSTONE_ADMIN_LISTEN": true, "KEYSTONE_LOG_FORMAT": true, "KEYSTONE_TRACE_ENDPOINT": true}

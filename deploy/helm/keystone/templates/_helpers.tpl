@@ -45,6 +45,14 @@ capabilities: { drop: [ALL] }
 - { name: KEYSTONE_ADMIN_LISTEN, value: ":8081" }
 - { name: KEYSTONE_STORE_DSN, valueFrom: { secretKeyRef: { name: {{ .Values.secretName }}, key: store-dsn } } }
 - { name: KEYSTONE_CLICKHOUSE_DSN, valueFrom: { secretKeyRef: { name: {{ .Values.secretName }}, key: clickhouse-dsn } } }
+{{- with .Values.traces }}
+{{- if .endpoint }}
+- { name: KEYSTONE_TRACE_ENDPOINT, value: {{ .endpoint | quote }} }
+{{- if .headersSecretName }}
+- { name: OTEL_EXPORTER_OTLP_HEADERS, valueFrom: { secretKeyRef: { name: {{ .headersSecretName }}, key: otlp-headers } } }
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.log }}
 {{- if .tls }}
 - { name: KEYSTONE_BROKER_TLS, value: "true" }
