@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-json"
 
+	"github.com/keystone-cdp/keystone/internal/secret"
 	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
@@ -70,7 +72,7 @@ func (c *roleConfigs) stage(role string) (any, error) {
 		if err := c.Edge.resolve(needStore | needBrokers); err != nil {
 			return nil, err
 		}
-		return c.Edge.config(c.Edge.Brokers, c.Edge.access)
+		return c.Edge.config(c.Edge.Brokers, c.Edge.Broker.options)
 	case "processor":
 		if err := c.Processor.resolve(needStore | needBrokers); err != nil {
 			return nil, err
@@ -173,22 +175,40 @@ func isOptions(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Interface
 }
 
+// keywordPassword is a password in a DSN of keywords and values: host=db password='it is secret'.
+var keywordPassword = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.)+)`)
+
+// plainURL is a URL whose parts are surely what they seem, of one or several hosts, which net/url does not read.
+var plainURL = regexp.MustCompile(`^([a-z]+://)(?:([^:@/?#]*)(:[^@/?#]*)?@)?([^@/?#\s]*(?:/[^?#@]*)?)(?:\?([^#@]*))?$`)
+
 func maskAddress(s string) string {
 	if !strings.Contains(s, "://") {
-		return s
+		return keywordPassword.ReplaceAllString(s, "${1}xxxxx")
 	}
-	u, err := url.Parse(s)
-	if err != nil {
+	parts := plainURL.FindStringSubmatch(s)
+	if parts == nil {
 		return "(an address that cannot be read)"
 	}
-	query := u.Query()
-	for name := range query {
-		if strings.Contains(strings.ToLower(name), "password") {
-			query.Set(name, "xxxxx")
+	scheme, user, password, rest, query := parts[1], parts[2], parts[3], parts[4], parts[5]
+	if password != "" {
+		password = ":xxxxx"
+	}
+	if user+password != "" {
+		rest = user + password + "@" + rest
+	}
+	parameters, err := url.ParseQuery(query)
+	switch {
+	case query == "":
+		return scheme + rest
+	case err != nil:
+		return scheme + rest + "?(parameters that cannot be read)"
+	}
+	for name := range parameters {
+		if strings.Contains(strings.ToLower(name), "password") && name != secret.ParamPassword {
+			parameters.Set(name, "xxxxx")
 		}
 	}
-	u.RawQuery = query.Encode()
-	return u.Redacted()
+	return scheme + rest + "?" + parameters.Encode()
 }
 
 // snake is a Go name as flags and errors write it: SpoolDir is spool_dir, DSN is dsn.

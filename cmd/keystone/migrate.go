@@ -62,7 +62,7 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 	if err := retain(ctx, control.New(pool), t.ClickhouseDSN); err != nil {
 		return err
 	}
-	return topics.Ensure(ctx, t.Brokers, t.access...)
+	return topics.Ensure(ctx, t.Brokers, t.Broker.options...)
 }
 
 func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, engines schema.Engines) (err error) {

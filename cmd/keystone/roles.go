@@ -78,13 +78,13 @@ func networks(flag string, list []string) ([]netip.Prefix, error) {
 
 func (t *target) processorConfig() (processor.Config, error) {
 	c := processor.DefaultConfig()
-	c.DSN, c.Brokers, c.Access = t.StoreDSN, t.Brokers, t.access
+	c.DSN, c.Brokers, c.Access = t.StoreDSN, t.Brokers, t.Broker.options
 	return c, c.Validate()
 }
 
 func (t *target) sinkConfig() (analytics.Config, error) {
 	c := analytics.DefaultConfig()
-	c.ClickHouseDSN, c.Sink.Brokers, c.Sink.Access = t.ClickhouseDSN, t.Brokers, t.access
+	c.ClickHouseDSN, c.Sink.Brokers, c.Sink.Access = t.ClickhouseDSN, t.Brokers, t.Broker.options
 	return c, c.Validate()
 }
 
@@ -166,7 +166,7 @@ func (r *roles) startSink(ctx context.Context, t *target) error {
 
 // startEdge answers where the edge listens.
 func (r *roles) startEdge(ctx context.Context, t *target, f edgeFlags) (addr string, err error) {
-	config, err := f.config(t.Brokers, t.access)
+	config, err := f.config(t.Brokers, t.Broker.options)
 	if err != nil {
 		return "", err
 	}

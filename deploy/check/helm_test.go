@@ -211,8 +211,18 @@ func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels m
 			t.Errorf("%s: %s is not from a secret", name, e.Name)
 		}
 	}
+	// A role has what it needs of secrets, and no other server's.
+	foreign := map[string]string{"edge": "clickhouse", "processor": "clickhouse", "sink": "store"}[c.Args[0]]
+	for variable := range env {
+		if foreign != "" && strings.HasPrefix(variable, "KEYSTONE_"+strings.ToUpper(foreign)+"_") {
+			t.Errorf("%s has %s, which is not for its role", name, variable)
+		}
+	}
 	volumes := []string{}
 	for _, v := range pod.Volumes {
+		if foreign != "" && strings.HasPrefix(v.Name, foreign+"-") {
+			t.Errorf("%s mounts %s, which is not for its role", name, v.Name)
+		}
 		volumes = append(volumes, v.Name)
 	}
 	for _, m := range c.VolumeMounts {
@@ -220,21 +230,17 @@ func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels m
 			t.Errorf("%s mounts %s, which is not there", name, m.Name)
 		}
 	}
-	// The files are where pods have them: here only that the names lead to a mount can be held.
-	for _, variable := range []string{"KEYSTONE_BROKER_CA", "KEYSTONE_BROKER_PASSWORD_FILE"} {
-		if path := env[variable]; path != "" && !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(path) }) {
-			t.Errorf("%s: %s=%s is on no mount", name, variable, path)
+	known(t, name, env, c.Args...)
+	// The files are where pods have them: here that the names lead to a mount can be held, and that keystone takes
+	// files of their kind.
+	for variable, path := range env {
+		if file := testFile(t, variable); file != "" {
+			if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(path) && m.SubPath == "" }) {
+				t.Errorf("%s: %s=%s is on no mount that is renewed", name, variable, path)
+			}
+			env[variable] = file
 		}
 	}
-	password := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(password, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	known(t, name, env, c.Args...)
-	if env["KEYSTONE_BROKER_PASSWORD_FILE"] != "" {
-		env["KEYSTONE_BROKER_PASSWORD_FILE"] = password
-	}
-	delete(env, "KEYSTONE_BROKER_CA")
 	understood(t, name, env, c.Args...)
 	if !*pod.SecurityContext.RunAsNonRoot || *pod.AutomountServiceAccountToken || !*c.SecurityContext.ReadOnlyRootFilesystem || *c.SecurityContext.AllowPrivilegeEscalation {
 		t.Errorf("%s may do more than it needs", name)
