@@ -39,6 +39,9 @@ func (f traceFlags) config(role string, s samplingFlags) (c trace.Config, on boo
 		c.Endpoint = standardEndpoint()
 	}
 	if err := c.Validate(); err != nil {
+		if f.TraceEndpoint == "" && c.Endpoint != "" {
+			err = fmt.Errorf("%w (the endpoint is OTEL_EXPORTER_OTLP_ENDPOINT's; OTEL_TRACES_EXPORTER=none leaves it alone)", err)
+		}
 		c.Endpoint = "" // not to be printed: there may be a token in it
 		return c, false, err
 	}

@@ -159,13 +159,13 @@ func TestTraceSettings(t *testing.T) {
 		})
 	}
 	for want, set := range map[string]map[string]string{
-		"sample must be between 0 and 1":                  {"KEYSTONE_TRACE_SAMPLE": "2"},
-		"endpoint must not hold credentials":              {"KEYSTONE_TRACE_ENDPOINT": "https://t0ken:s3cret@c"},
-		"OTEL_EXPORTER_OTLP_HEADERS: the 2. pair":         {"KEYSTONE_TRACE_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_HEADERS": "a=b,s3cret"},
-		"OTEL_EXPORTER_OTLP_TRACES_HEADERS: the 1. pair":  {"KEYSTONE_TRACE_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=s3cret%"},
-		"endpoint must be like http://collector:4318":     {"OTEL_EXPORTER_OTLP_ENDPOINT": "s3cret:4317"},
-		"trace: continue must not be negative":            {"KEYSTONE_TRACE_CONTINUE": "-1"},
-		"trace: endpoint must be like http://collector:4": {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/?token=s3cret"},
+		"sample must be between 0 and 1":                 {"KEYSTONE_TRACE_SAMPLE": "2"},
+		"endpoint must not hold credentials":             {"KEYSTONE_TRACE_ENDPOINT": "https://t0ken:s3cret@c"},
+		"OTEL_EXPORTER_OTLP_HEADERS: the 2. pair":        {"KEYSTONE_TRACE_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_HEADERS": "a=b,s3cret"},
+		"OTEL_EXPORTER_OTLP_TRACES_HEADERS: the 1. pair": {"KEYSTONE_TRACE_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=s3cret%"},
+		"endpoint must be like http://collector:4318":    {"OTEL_EXPORTER_OTLP_ENDPOINT": "s3cret:4317"},
+		"trace: continue must not be negative":           {"KEYSTONE_TRACE_CONTINUE": "-1"},
+		"OTEL_TRACES_EXPORTER=none leaves it alone":      {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/?token=s3cret"},
 	} {
 		t.Run(want, func(t *testing.T) {
 			for name, value := range set {
