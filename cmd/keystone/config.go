@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"github.com/goccy/go-json"
 
 	"github.com/keystone-cdp/keystone/internal/secret"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 type configCmd struct {
@@ -45,8 +47,26 @@ type roleConfigs struct {
 	} `cmd:"" help:"Of the sink."`
 }
 
-// config is what the role named by the chosen command would run with.
-func (c *roleConfigs) config(role string) (any, error) {
+// traces are the flags of the role's traces.
+func (c *roleConfigs) traces(role string) (traceFlags, samplingFlags) {
+	switch role {
+	case "edge":
+		return c.Edge.traceFlags, c.Edge.samplingFlags
+	case "processor":
+		return c.Processor.traceFlags, samplingFlags{}
+	}
+	return c.Sink.traceFlags, samplingFlags{}
+}
+
+// config is what the role named by the chosen command would run with. The second is of its traces.
+func (c *roleConfigs) config(role string) (any, trace.Config, error) {
+	flags, sampling := c.traces(role)
+	traces, _, wrong := flags.config(role, sampling)
+	config, err := c.stage(role)
+	return config, traces, errors.Join(err, wrong)
+}
+
+func (c *roleConfigs) stage(role string) (any, error) {
 	switch role {
 	case "edge":
 		if err := c.Edge.resolve(needStore | needBrokers); err != nil {
@@ -82,11 +102,12 @@ func (c *configLineCmd) Run(a *app) error {
 		return fmt.Errorf("keystone %s: %w", strings.Join(c.Args, " "), err)
 	}
 	roles := roleConfigs{}
-	roles.Edge.target, roles.Edge.edgeFlags = chosen.Edge.target, chosen.Edge.edgeFlags
-	roles.Processor.target, roles.Sink.target = chosen.Processor.target, chosen.Sink.target
+	roles.Edge.target, roles.Edge.roleFlags, roles.Edge.edgeFlags = chosen.Edge.target, chosen.Edge.roleFlags, chosen.Edge.edgeFlags
+	roles.Processor.target, roles.Processor.roleFlags = chosen.Processor.target, chosen.Processor.roleFlags
+	roles.Sink.target, roles.Sink.roleFlags = chosen.Sink.target, chosen.Sink.roleFlags
 	switch role := command.Selected().Name; role {
 	case "edge", "processor", "sink":
-		if _, err := roles.config(role); err != nil {
+		if _, _, err := roles.config(role); err != nil {
 			return err
 		}
 	}
@@ -96,7 +117,7 @@ func (c *configLineCmd) Run(a *app) error {
 
 // Run says what is wrong, or that nothing is.
 func (c *configCheckCmd) Run(a *app) error {
-	if _, err := c.config(a.role); err != nil {
+	if _, _, err := c.config(a.role); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(a.stdout, "ok")
@@ -107,9 +128,13 @@ type configPrintCmd struct{ roleConfigs }
 
 // Run prints the configuration, also a broken one.
 func (c *configPrintCmd) Run(a *app) error {
-	config, broken := c.config(a.role)
+	config, traces, broken := c.config(a.role)
 	if config != nil {
-		text, err := json.MarshalIndent(masked(reflect.ValueOf(config)), "", "  ")
+		out := masked(reflect.ValueOf(config))
+		if all, ok := out.(map[string]any); ok {
+			all["trace"] = masked(reflect.ValueOf(traces))
+		}
+		text, err := json.MarshalIndent(out, "", "  ")
 		if err != nil {
 			return err
 		}

@@ -145,6 +145,7 @@ func TestChart(t *testing.T) {
 					checkPod(t, o.Name, &o.Spec.Template.Spec, nil, nil)
 				case *autoscalingv2.HorizontalPodAutoscaler:
 					counts["autoscaler"]++
+					checkAutoscaler(t, o, name == "production")
 				case *policyv1.PodDisruptionBudget:
 					counts["budget"]++
 				case *networkingv1.NetworkPolicy:
@@ -166,6 +167,29 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// checkAutoscaler looks at the edge's: the requests in flight are a metric of the pods that the edge has,
+// and are there only for who has an adapter. The metric that is missing would keep it from scaling down.
+func checkAutoscaler(t *testing.T, o *autoscalingv2.HorizontalPodAutoscaler, inFlight bool) {
+	t.Helper()
+	if o.Spec.ScaleTargetRef.Kind != "StatefulSet" {
+		return
+	}
+	if (len(o.Spec.Metrics) == 2) != inFlight {
+		t.Fatalf("the edge scales on %d metrics", len(o.Spec.Metrics))
+	}
+	if !inFlight {
+		return
+	}
+	table, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := o.Spec.Metrics[1].Pods
+	if !strings.Contains(string(table), "`"+pods.Metric.Name+"` | gauge") || pods.Target.AverageValue.Value() != 200 {
+		t.Errorf("the edge scales on %+v", pods)
+	}
+}
+
 // checkPod holds a pod to what keystone understands and to what it may do, which is nothing.
 func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels map[string]string) {
 	t.Helper()
@@ -178,6 +202,9 @@ func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels m
 	env := map[string]string{}
 	for _, e := range c.Env {
 		env[e.Name] = e.Value
+		if strings.HasSuffix(e.Name, "_HEADERS") && e.ValueFrom == nil {
+			t.Errorf("%s: %s is not from a secret", name, e.Name)
+		}
 		if e.ValueFrom != nil {
 			env[e.Name] = map[string]string{"store-dsn": "postgres://db/keystone", "clickhouse-dsn": "clickhouse://ch:9000/keystone"}[e.ValueFrom.SecretKeyRef.Key]
 		} else if strings.Contains(e.Name, "DSN") || strings.HasSuffix(e.Name, "PASSWORD") {
@@ -231,6 +258,9 @@ func TestChartRefuses(t *testing.T) {
 		"bytes":                   {"edge": map[string]any{"spool": map[string]any{"bytes": 1}}},
 		"adminFrom":               {"networkPolicy": map[string]any{"adminFrom": []any{}}},
 		"log.sasl needs log.user": {"log": map[string]any{"sasl": "plain", "passwordSecretName": "x"}},
+		"/traces/sample":          {"traces": map[string]any{"sample": 2}},
+		"/traces/endpoint":        {"traces": map[string]any{"endpoint": "http://user:password@tempo:4318"}},
+		"requestsInFlight":        {"edge": map[string]any{"autoscaling": map[string]any{"requestsInFlight": -1}}},
 		"log.passwordSecretName":  {"log": map[string]any{"sasl": "plain", "user": "x"}},
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {

@@ -112,4 +112,4 @@ func certificate(t *testing.T) certificateFiles {
 
 // shared are the variables that every role gets, also one that has no use for them.
 var shared = map[string]bool{"KEYSTONE_BROKERS": true, "KEYSTONE_STORE_DSN": true, "KEYSTONE_CLICKHOUSE_DSN": true,
-	"KEYSTONE_ADMIN_LISTEN": true, "KEYSTONE_LOG_FORMAT": true}
+	"KEYSTONE_ADMIN_LISTEN": true, "KEYSTONE_LOG_FORMAT": true, "KEYSTONE_TRACE_ENDPOINT": true}

@@ -55,6 +55,14 @@ clickhouse: KEYSTONE_CLICKHOUSE
 - { name: KEYSTONE_LOG_FORMAT, value: json }
 - { name: KEYSTONE_LOG_LEVEL, value: {{ $values.logLevel | quote }} }
 - { name: KEYSTONE_ADMIN_LISTEN, value: ":8081" }
+{{- with $values.traces }}
+{{- if .endpoint }}
+- { name: KEYSTONE_TRACE_ENDPOINT, value: {{ .endpoint | quote }} }
+{{- if .headersSecretName }}
+- { name: OTEL_EXPORTER_OTLP_HEADERS, valueFrom: { secretKeyRef: { name: {{ .headersSecretName }}, key: otlp-headers } } }
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with $values.log }}
 {{- if .tls }}
 - { name: KEYSTONE_BROKER_TLS, value: "true" }
