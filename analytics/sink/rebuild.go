@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/goccy/go-json"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -43,8 +44,8 @@ const (
 	rebuildEnded
 )
 
-// errRebuilding keeps sinks from taking half of the tables for all of them.
-var errRebuilding = errors.New("a rebuild of the state tables was begun and has not ended: keystone recover --yes, until it succeeds")
+// ErrRebuilding keeps sinks from taking half of the tables for all of them.
+var ErrRebuilding = errors.New("a rebuild of the state tables was begun and has not ended: keystone recover --yes, until it succeeds")
 
 // Bounds of one batch of a rebuild.
 const (
@@ -169,11 +170,43 @@ func (r *Rebuilder) after(ctx context.Context, place tp) (time.Time, error) {
 	return now, err
 }
 
+// Sources is what the state tables have of each source of changes ("topic/partition"): the offset that the
+// processor had come to. It is an error where they are not whole.
+func Sources(ctx context.Context, conn driver.Conn) (map[string]int64, error) {
+	if err := checkRebuilt(ctx, conn); err != nil {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, "SELECT marks FROM sink_positions FINAL WHERE topic = $1 AND partition >= 0", event.TopicChanges)
+	if err != nil {
+		return nil, fmt.Errorf("read the changes' sources: %w", err)
+	}
+	defer rows.Close()
+	sources := map[string]int64{}
+	for rows.Next() {
+		var text string
+		var taken marks
+		err := rows.Scan(&text)
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &taken)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the changes' sources: %w", err)
+		}
+		for name, mark := range taken {
+			sources[name] = max(sources[name], mark[0])
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the changes' sources: %w", err)
+	}
+	return sources, nil
+}
+
 // checkRebuilt tells whether the state tables are whole.
 func checkRebuilt(ctx context.Context, conn driver.Conn) error {
 	p, err := readPosition(ctx, conn, rebuilding)
 	if err == nil && !p.at.IsZero() && p.next == rebuildBegun {
-		return errRebuilding
+		return ErrRebuilding
 	}
 	return err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
@@ -70,6 +71,9 @@ type Partition struct {
 	Again int64 `json:"again,omitempty"`
 	// Lost is how many records the log has removed that are not processed: they are lost to profiles.
 	Lost int64 `json:"lost,omitempty"`
+	// Ahead is how many records ClickHouse has the changes of that the state store has not: they were made by
+	// one that is no more.
+	Ahead int64 `json:"ahead,omitempty"`
 	// LostRows is how many records the log has removed that are not in ClickHouse.
 	LostRows int64 `json:"lost_rows,omitempty"`
 	// NotThisLog says that the log ends before Processed: it was restored to an earlier moment, or made anew.
@@ -117,19 +121,24 @@ func (r *Recovery) Close() {
 
 var processorGroup, sinkGroup = consume.DefaultConfig().Group, sink.DefaultConfig().Group
 
-// Examine tells how the partitions of the event topics stand.
+// Examine tells how the partitions of the event topics stand. It reads who follows before who leads, so
+// that what moves on meanwhile is no finding.
 func (r *Recovery) Examine(ctx context.Context) ([]Partition, error) {
-	rows, err := r.rows(ctx)
+	told, err := r.told(ctx)
 	if err != nil {
+		return nil, err
+	}
+	sources, err := sink.Sources(ctx, r.columns)
+	if err != nil && !errors.Is(err, sink.ErrRebuilding) { // which Mend ends
 		return nil, err
 	}
 	inserted, err := r.inserted(ctx)
 	if err != nil {
 		return nil, err
 	}
-	told, err := r.admin.FetchOffsets(ctx, processorGroup)
+	rows, err := r.rows(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the group's offsets: %w", err)
+		return nil, err
 	}
 	starts, ends, err := r.bounds(ctx, event.TopicEvents, event.TopicBackfill)
 	if err != nil {
@@ -143,6 +152,7 @@ func (r *Recovery) Examine(ctx context.Context) ([]Partition, error) {
 		if o, ok := told.Lookup(end.Topic, end.Partition); ok {
 			p.Told = o.At
 		}
+		p.Ahead = max(0, sources[source(end.Topic, end.Partition)]-p.Processed)
 		p.judge(inserted[place{end.Topic, end.Partition}])
 		all = append(all, p)
 	}
@@ -159,7 +169,7 @@ func wholeTopics(all []Partition) {
 	}
 	for i := range all {
 		if p := &all[i]; anew[p.Topic] {
-			p.NotThisLog, p.Again, p.Lost, p.LostRows = true, 0, 0, 0
+			p.NotThisLog, p.Again, p.Ahead, p.Lost, p.LostRows = true, 0, 0, 0, 0
 		}
 	}
 }
@@ -185,6 +195,18 @@ type place struct {
 	topic     string
 	partition int32
 }
+
+// told is what the processor has told its group; nothing, where the log is new.
+func (r *Recovery) told(ctx context.Context) (kadm.OffsetResponses, error) {
+	told, err := r.admin.FetchOffsets(ctx, processorGroup)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("read the group's offsets: %w", err)
+	}
+	return told, nil
+}
+
+// source is how changes name the partition they come of.
+func source(topic string, partition int32) string { return fmt.Sprintf("%s/%d", topic, partition) }
 
 // rows are the offset rows.
 func (r *Recovery) rows(ctx context.Context) (map[place]int64, error) {
@@ -255,7 +277,7 @@ func (r *Recovery) Mend(ctx context.Context, found []Partition) (*Mended, error)
 		if err := r.reset(ctx, p); err != nil {
 			return done, err
 		}
-		done.Reset = append(done.Reset, fmt.Sprintf("%s/%d", p.Topic, p.Partition))
+		done.Reset = append(done.Reset, source(p.Topic, p.Partition))
 	}
 	if err := r.tellGroup(ctx); err != nil {
 		return done, err
@@ -306,9 +328,9 @@ func (r *Recovery) tellGroup(ctx context.Context) error {
 		}
 	}
 	// A partition the state store has no row of is begun at the log's start: the group must not know better.
-	told, err := r.admin.FetchOffsets(ctx, processorGroup)
+	told, err := r.told(ctx)
 	if err != nil {
-		return fmt.Errorf("read the group's offsets: %w", err)
+		return err
 	}
 	told.Each(func(o kadm.OffsetResponse) {
 		if _, ok := rows[place{o.Topic, o.Partition}]; !ok {
@@ -345,7 +367,7 @@ func (r *Recovery) rebuild(ctx context.Context, rebuilder *sink.Rebuilder, found
 		return err
 	}
 	for p, next := range before {
-		at.Sources[fmt.Sprintf("%s/%d", p.topic, p.partition)] = next
+		at.Sources[source(p.topic, p.partition)] = next
 	}
 	if done.Rows, err = rebuilder.Rebuild(ctx, at, r.snapshot(ctx, before)); err != nil {
 		return fmt.Errorf("make the state tables anew: %w", err)
