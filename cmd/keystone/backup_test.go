@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,9 +96,14 @@ func (b *backupInstallation) settle() *dev {
 	return d
 }
 
+var calm map[string][]string // of the first calmState
+
 // calmState is what must come of the events, by a run in which nothing was restored.
 func calmState(t *testing.T) map[string][]string {
 	t.Helper()
+	if calm != nil {
+		return calm
+	}
 	b := installForBackup(t)
 	if err := b.send(0, crashEventsPerUser); err != nil {
 		t.Fatal(err)
@@ -108,6 +115,7 @@ func calmState(t *testing.T) map[string][]string {
 	b.edge.stop()
 	b.processor.stop()
 	b.sink.stop()
+	calm = want
 	return want
 }
 
@@ -437,4 +445,52 @@ func TestBackupWithoutTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.holds(want)
+}
+
+// TestBackupOfADevFolder: a copy of the folder of a keystone dev that was stopped is a backup of all of it.
+func TestBackupOfADevFolder(t *testing.T) {
+	drill(t)
+	dir, kept := folder(t), folder(t)
+	copyFolder := func(from, to string) {
+		t.Helper()
+		if out, err := exec.Command("cp", "-a", from+"/.", to).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	users := func(from, to int) (events []string) {
+		for i := from; i < to; i++ {
+			events = append(events, crashStream(i)...)
+		}
+		return events
+	}
+	d := startDev(t, dir)
+	d.ingest(t, users(0, 10)...)
+	d.settle(t)
+	want := state(t, d)
+	d.stop(t)
+	copyFolder(dir, kept)
+
+	d = startDev(t, dir)
+	d.ingest(t, users(10, 20)...)
+	d.stop(t)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	copyFolder(kept, dir)
+	d = startDev(t, dir)
+	d.settle(t)
+	got := state(t, d)
+	for _, what := range slices.Sorted(maps.Keys(want)) {
+		diff(t, what, got[what], want[what])
+	}
+	d.ingest(t, users(10, 20)...)
+	d.settle(t)
+	compareStores(t, d)
+	if n := strings.Join(d.sql(t, "SELECT count(), uniqExact(message_id) FROM events"), ""); n != "1000\t1000" {
+		t.Errorf("%s events, want 1000", n)
+	}
+	d.stop(t)
 }
