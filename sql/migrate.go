@@ -60,7 +60,11 @@ func upTo(ctx context.Context, dsn string, log *slog.Logger, contract bool) (lef
 		if err != nil {
 			return nil, err
 		}
-		plan, err := steps.Plan(applied, contract)
+		fresh, err := unused(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		plan, err := steps.Plan(applied, contract || fresh)
 		if err != nil || plan.Version == 0 {
 			left = plan.Left
 			return nil, err

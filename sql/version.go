@@ -33,6 +33,19 @@ func setFloor(ctx context.Context, db *sql.DB, oldest int64) error {
 	return nil
 }
 
+// unused tells whether nobody has ever worked with a store: a first migration that broke off is gone on
+// with, and leaves nothing to anybody.
+func unused(ctx context.Context, db *sql.DB) (fresh bool, err error) {
+	err = db.QueryRowContext(ctx, "SELECT NOT EXISTS (SELECT 1 FROM tenants)").Scan(&fresh)
+	if isUndefinedTable(err) {
+		return true, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("look for tenants: %w", err)
+	}
+	return fresh, err
+}
+
 // appliedTo are the migrations a store has; none where it has no schema.
 func appliedTo(ctx context.Context, db *sql.DB) (map[int64]bool, error) {
 	applied := map[int64]bool{}

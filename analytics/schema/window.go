@@ -88,7 +88,11 @@ func (m *Migrator) up(ctx context.Context, contract bool) (names []string, left 
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := steps.Plan(applied, contract)
+	fresh, err := m.unused(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := steps.Plan(applied, contract || fresh)
 	if err != nil {
 		return nil, nil, fmt.Errorf("migrate clickhouse: %w", err)
 	}
@@ -101,6 +105,17 @@ func (m *Migrator) up(ctx context.Context, contract bool) (names []string, left 
 		return nil, nil, err
 	}
 	return names, plan.Left, nil
+}
+
+// unused tells whether no sink has ever worked with a database: a first migration that broke off is gone on
+// with, and leaves nothing to anybody.
+func (m *Migrator) unused(ctx context.Context) (bool, error) {
+	var rows uint64
+	err := m.db.QueryRowContext(ctx, "SELECT ifNull(max(total_rows), 0) FROM system.tables WHERE database = currentDatabase() AND name IN ('sink_positions', 'events')").Scan(&rows)
+	if err != nil {
+		return false, fmt.Errorf("look for rows: %w", err)
+	}
+	return rows == 0, nil
 }
 
 // setFloor comes before the first step that needs it: an older build that starts in between is refused,

@@ -48,8 +48,8 @@ func TestRebuild(t *testing.T) {
 	}
 	broken := errors.New("the state store is away")
 	if _, err := rebuilder.Rebuild(t.Context(), Standing{Ends: map[int32]int64{0: 2}}, func(yield func(event.Change, error) bool) {
-		for c := range snapshotOf(t, 3) {
-			_ = yield(c, nil) && yield(event.Change{}, broken)
+		for c, err := range snapshotOf(t, 3) {
+			_ = yield(c, err) && yield(event.Change{}, broken)
 		}
 	}); !errors.Is(err, broken) {
 		t.Errorf("the snapshot's error is not told: %v", err)
