@@ -24,9 +24,6 @@ type Standing struct {
 	// Sources is how far each source of changes ("topic/partition") has come in the snapshot: what
 	// comes of it up to there is in it.
 	Sources map[string]int64
-	// Anew are the partitions of the events' topics whose log is another one than that which was read, and
-	// where it starts.
-	Anew []Place
 }
 
 // Place is an offset of a partition.
@@ -69,9 +66,23 @@ func NewRebuilder(conn driver.Conn, log *slog.Logger) *Rebuilder {
 		metrics: newMetrics(prometheus.NewRegistry()), log: log, failing: map[string]error{}}}
 }
 
-// Begin says that the tables are not to be relied upon, and empties them. Running it again is fine.
-func (r *Rebuilder) Begin(ctx context.Context) error {
+// Begin says that the tables are not to be relied upon, and empties them. anew are the partitions of the
+// events' topics whose log is another one than that which was read, and where it starts: sinks begin there.
+// Running it again is fine.
+func (r *Rebuilder) Begin(ctx context.Context, anew ...Place) error {
 	if err := r.mark(ctx, rebuildBegun); err != nil {
+		return err
+	}
+	positions := map[tp]position{}
+	for _, p := range anew {
+		place := tp{p.Topic, p.Partition}
+		now, err := r.after(ctx, place)
+		if err != nil {
+			return err
+		}
+		positions[place] = position{next: p.Offset, logSince: now, at: now}
+	}
+	if err := r.save(ctx, positions); err != nil {
 		return err
 	}
 	for _, table := range newChangeTables().all() {
@@ -136,20 +147,17 @@ func (r *Rebuilder) goOn(ctx context.Context, at Standing) error {
 		}
 		positions[place] = position{next: end, marks: sources, at: now}
 	}
-	for _, p := range at.Anew {
-		place := tp{p.Topic, p.Partition}
-		now, err := r.after(ctx, place)
-		if err != nil {
-			return err
-		}
-		positions[place] = position{next: p.Offset, logSince: now, at: now}
-	}
-	if len(positions) > 0 {
-		if err := savePositions(ctx, r.conn, positions); err != nil {
-			return err
-		}
+	if err := r.save(ctx, positions); err != nil {
+		return err
 	}
 	return r.mark(ctx, rebuildEnded)
+}
+
+func (r *Rebuilder) save(ctx context.Context, positions map[tp]position) error {
+	if len(positions) == 0 {
+		return nil
+	}
+	return savePositions(ctx, r.conn, positions)
 }
 
 func (r *Rebuilder) mark(ctx context.Context, state int64) error {

@@ -100,10 +100,10 @@ func TestRebuildAfterAnotherLog(t *testing.T) {
 	r.newLog()
 	r.produce(record(event.TopicEvents, 0, page("m2", "a")), record(event.TopicEvents, 0, page("m3", "a")), record(event.TopicEvents, 0, page("m4", "a")))
 	rebuilder := NewRebuilder(r.conn, slog.New(slog.DiscardHandler))
-	if err := rebuilder.Begin(t.Context()); err != nil {
+	if err := rebuilder.Begin(t.Context(), Place{Topic: event.TopicEvents}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rebuilder.Rebuild(t.Context(), Standing{Anew: []Place{{Topic: event.TopicEvents}}}, snapshotOf(t)); err != nil {
+	if _, err := rebuilder.Rebuild(t.Context(), Standing{}, snapshotOf(t)); err != nil {
 		t.Fatal(err)
 	}
 	r.start()

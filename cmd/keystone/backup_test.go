@@ -323,6 +323,24 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// TestBackupOfClickHouse: restored alone, from a backup that was made under load, it needs nothing but the
+// sink, as long as the log has what it lacks.
+func TestBackupOfClickHouse(t *testing.T) {
+	drill(t)
+	want := calmState(t)
+	b := installForBackup(t)
+	b.sending(0, 20, func() { b.backupColumns("c") })
+	b.sending(20, 40, func() {
+		b.sink.kill()
+		b.loseColumns("c")
+	})
+	b.sink = b.start("running", "sink")
+	if err := b.send(40, crashEventsPerUser); err != nil {
+		t.Fatal(err)
+	}
+	b.holds(want)
+}
+
 // TestBackupOfTheStateStore: the processor refuses to go on with a state store that is older than what was
 // processed, and ClickHouse's tables are right again after a recovery, and not before.
 func TestBackupOfTheStateStore(t *testing.T) {

@@ -265,8 +265,15 @@ func (r *Recovery) Mend(ctx context.Context, found []Partition) (*Mended, error)
 	if err := r.quiet(ctx); err != nil {
 		return nil, err
 	}
+	// Before the offset rows: whoever runs this again, after it broke off, no longer finds another log in them.
+	var anew []sink.Place
+	for _, p := range found {
+		if p.NotThisLog {
+			anew = append(anew, sink.Place{Topic: p.Topic, Partition: p.Partition, Offset: p.LogStart})
+		}
+	}
 	rebuilder := sink.NewRebuilder(r.columns, r.log)
-	if err := rebuilder.Begin(ctx); err != nil {
+	if err := rebuilder.Begin(ctx, anew...); err != nil {
 		return nil, err
 	}
 	done := new(Mended)
@@ -282,7 +289,7 @@ func (r *Recovery) Mend(ctx context.Context, found []Partition) (*Mended, error)
 	if err := r.tellGroup(ctx); err != nil {
 		return done, err
 	}
-	return done, r.rebuild(ctx, rebuilder, found, done)
+	return done, r.rebuild(ctx, rebuilder, done)
 }
 
 // quiet wants nobody in the groups.
@@ -348,7 +355,7 @@ func (r *Recovery) tellGroup(ctx context.Context) error {
 
 // rebuild takes the ends of keystone.changes before the snapshot: what comes after them is either in the
 // snapshot, and known by its source, or is not.
-func (r *Recovery) rebuild(ctx context.Context, rebuilder *sink.Rebuilder, found []Partition, done *Mended) error {
+func (r *Recovery) rebuild(ctx context.Context, rebuilder *sink.Rebuilder, done *Mended) error {
 	_, ends, err := r.bounds(ctx, event.TopicChanges)
 	if err != nil {
 		return err
@@ -356,11 +363,6 @@ func (r *Recovery) rebuild(ctx context.Context, rebuilder *sink.Rebuilder, found
 	at := sink.Standing{Ends: map[int32]int64{}, Sources: map[string]int64{}}
 	for _, end := range ends.Offsets().Sorted() {
 		at.Ends[end.Partition] = end.At
-	}
-	for _, p := range found {
-		if p.NotThisLog {
-			at.Anew = append(at.Anew, sink.Place{Topic: p.Topic, Partition: p.Partition, Offset: p.LogStart})
-		}
 	}
 	before, err := r.rows(ctx)
 	if err != nil {
