@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/service"
 	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/consume"
 	"github.com/keystone-cdp/keystone/processor/outbox"
@@ -90,6 +91,11 @@ func New(cfg Config, log *slog.Logger, registry prometheus.Registerer) (*Process
 		return nil, fmt.Errorf("configure the processor: %w", err)
 	}
 	cfg.Consume.Brokers, cfg.Consume.Access, cfg.Consume.Instance = cfg.Brokers, cfg.Access, cfg.Instance
+	steps, err := sql.Steps()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Consume.ClientID = service.ClientID("processor", steps.Newest())
 	return &Processor{cfg: cfg, log: log, read: consume.NewMetrics(registry), written: outbox.NewMetrics(registry),
 		failed: make(chan struct{}), cancel: func() {}}, nil
 }

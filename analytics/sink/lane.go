@@ -36,6 +36,7 @@ type lane struct {
 	cfg     *Config
 	work    work
 	records prometheus.Counter // taken
+	hole    func(from, to int64)
 	budget  *budget
 	pace    *pace
 	now     func() time.Time
@@ -166,6 +167,9 @@ func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
 		if r.Offset < l.next {
 			l.budget.give(recordBytes(r))
 			continue
+		}
+		if r.Offset > l.next && l.next > 0 {
+			l.hole(l.next, r.Offset)
 		}
 		taken++
 		if err := l.takeRecord(ctx, r); err != nil {

@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	records    *prometheus.CounterVec   // taken from the log, by topic
 	poison     *prometheus.CounterVec   // could not be read, by topic
+	missing    *prometheus.CounterVec   // offsets that the log no longer had, by topic
 	repeated   prometheus.Counter       // records of keystone.changes that came again
 	duplicates prometheus.Counter       // messages that reached the log twice
 	settled    prometheus.Counter       // rows taken out again, of messages that two processes took at once
@@ -43,6 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		records:    counter("records_total", "Records taken from the log.", "topic"),
 		poison:     counter("poison_records_total", "Records that could not be read and were skipped.", "topic"),
+		missing:    counter("missing_records_total", "Offsets the log no longer had when they were due: lost to retention.", "topic"),
 		repeated:   counter("repeated_records_total", "Records of the changes topic that came again and were skipped.").WithLabelValues(),
 		duplicates: counter("duplicates_total", "Events left out because their message is in the table already.").WithLabelValues(),
 		settled:    counter("settled_duplicates_total", "Rows taken out of the table again because another process took the same message at the same time.").WithLabelValues(),

@@ -124,6 +124,9 @@ func readStart(ctx context.Context, conn driver.Conn, at tp) (s start, err error
 		s.next, err = tableEnd(ctx, conn, tableEvents, at, s.position)
 		return s, err
 	}
+	if err := checkRebuilt(ctx, conn); err != nil {
+		return s, err
+	}
 	// One record of changes goes to several tables, one after the other: all from the position on is
 	// done again, but for the rows that would then be there twice.
 	if s.merges, err = tableEnd(ctx, conn, tableProfileMerges, at, s.position); err != nil {

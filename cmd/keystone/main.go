@@ -36,6 +36,7 @@ type cli struct {
 	Identity   identityCmd   `cmd:"" help:"Rehearse a change of the rules of identity."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Doctor     doctorCmd     `cmd:"" help:"Send an event through every stage, and tell what keeps events from coming through."`
+	Recover    recoverCmd    `cmd:"" help:"Bring log, state store and ClickHouse together again after one was restored from a backup."`
 	Ready      readyCmd      `cmd:"" help:"Ask a role whether it is ready: for health checks in images without a shell."`
 	Topics     topicsCmd     `cmd:"" help:"List, create or check the topics of the log."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`
