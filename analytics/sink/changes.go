@@ -36,12 +36,15 @@ type changeWork struct {
 	lineage int64 // attribute_changes has every row before this offset
 	merges  int64 // profile_merges has every row before this offset
 	tables  *changeTables
+	erased  *erased // of the batch
 }
 
 func (w *changeWork) rows() int { return w.tables.rows() }
 
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
+
+func (w *changeWork) begin(e *erased) { w.erased = e }
 
 func (w *changeWork) abandon() { w.tables.reset() }
 
@@ -60,6 +63,9 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 		return nil
 	}
 	w.taken.add(source)
+	if w.erased.concerns(c.TenantID) && c.Erase(w.erased.of(c.TenantID)) {
+		w.metrics.erased.WithLabelValues(w.topic).Inc()
+	}
 	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
 	return nil
 }

@@ -38,11 +38,14 @@ type eventWork struct {
 	now      func() time.Time
 
 	batch   *eventBatch // nil between batches
+	erased  *erased     // of the batch
 	row     row
 	scratch []byte
 }
 
 func (w *eventWork) marks() marks { return nil }
+
+func (w *eventWork) begin(e *erased) { w.erased = e }
 
 func (w *eventWork) rows() int {
 	if w.batch == nil {
@@ -58,6 +61,10 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 	r := &w.row
 	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
 		w.poison.skip(ctx, record, err)
+		return nil
+	}
+	if w.erased.concerns(r.tenant) && w.decoder.erased(r, w.erased) {
+		w.metrics.erased.WithLabelValues(w.topic).Inc()
 		return nil
 	}
 	switch w.judge(r) {
