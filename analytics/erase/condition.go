@@ -61,7 +61,7 @@ func (p *Person) conditions(whole func(ids string, at time.Time) string, part fu
 		for _, t := range at {
 			parts = append(parts, "("+whole(list(ids[t.UnixMicro()]), t)+")")
 		}
-		all = append(all, tenant+"("+strings.Join(parts, " OR ")+")")
+		all = append(all, "("+tenant+"("+strings.Join(parts, " OR ")+"))")
 	}
 	return all
 }
@@ -105,7 +105,7 @@ func (p *Person) activeNodes() []string {
 }
 
 // of is a condition for all events of the nodes, whenever.
-func (p *Person) of() []string {
+func (p *Person) theirNodes() []string {
 	whole := func(ids string, _ time.Time) string {
 		return fmt.Sprintf("profile_node IN (%s) OR identity_node IN (%s)", ids, ids)
 	}
@@ -129,7 +129,7 @@ func (p *Person) profiles(columns ...string) (all []string) {
 		for i, c := range columns {
 			parts[i] = fmt.Sprintf("%s IN (%s)", c, list(ids))
 		}
-		all = append(all, fmt.Sprintf("tenant_id = '%s' AND (%s)", p.Tenant, strings.Join(parts, " OR ")))
+		all = append(all, fmt.Sprintf("(tenant_id = '%s' AND (%s))", p.Tenant, strings.Join(parts, " OR ")))
 	}
 	return all
 }
@@ -142,7 +142,7 @@ func (p *Person) hashes(expression string, hashes []uint64) (all []string) {
 		for i, h := range some {
 			texts[i] = fmt.Sprint(h)
 		}
-		all = append(all, fmt.Sprintf("tenant_id = '%s' AND %s IN (%s)", p.Tenant, expression, strings.Join(texts, ", ")))
+		all = append(all, fmt.Sprintf("(tenant_id = '%s' AND %s IN (%s))", p.Tenant, expression, strings.Join(texts, ", ")))
 	}
 	return all
 }

@@ -12,35 +12,33 @@ import (
 	"github.com/keystone-cdp/keystone/analytics/rollup"
 )
 
-// Remove removes the person's rows, table by table; done is told of each when it is over, with how many
-// there were. The order matters to one who is stopped half-way: what tells of other rows goes last.
-func Remove(ctx context.Context, conn driver.Conn, p *Person, done func(table string, rows uint64) error) error {
+// Remove removes the person's rows, table by table. It tells how many there are of each before it removes
+// them: who is stopped then knows it. The order matters to one who is stopped half-way: what tells of other
+// rows goes last.
+func Remove(ctx context.Context, conn driver.Conn, p *Person, tell func(table string, rows uint64) error) error {
+	r := &remover{Person: p, conn: conn, tell: tell}
 	for _, step := range []struct {
 		table string
-		run   func(context.Context, driver.Conn) (uint64, error)
+		run   func(context.Context) error
 	}{
-		{"page_days", p.removePages},
-		{"events", p.removeEvents},
-		{"touches", p.removeTouches},
-		{"active_nodes", p.removeActive},
-		{"orders", p.removeOrders},
-		{"attribute_changes", of("attribute_changes", p.profiles("profile_id"))},
-		{"profile_merges", of("profile_merges", p.profiles("winner_id", "loser_id"))},
-		{"profiles", of("profiles", p.profiles("profile_id"))},
-		{"identity_map", of("identity_map", p.identityMap())},
+		{"page_days", r.pageDays},
+		{"events", r.rawEvents},
+		{"touches", r.touched},
+		{"active_nodes", r.active},
+		{"orders", r.ordered},
+		{"attribute_changes", r.of("attribute_changes", p.profiles("profile_id"))},
+		{"profile_merges", r.of("profile_merges", p.profiles("winner_id", "loser_id"))},
+		{"profiles", r.of("profiles", p.profiles("profile_id"))},
+		{"identity_map", r.of("identity_map", p.identityMap())},
 	} {
-		rows, err := step.run(ctx, conn)
-		if err != nil {
+		if err := step.run(ctx); err != nil {
 			return fmt.Errorf("remove from %s: %w", step.table, err)
-		}
-		if err := done(step.table, rows); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-// Count is how many rows Remove would remove, by table.
+// Count is how many rows Remove would remove, by table, old versions of rows included.
 func Count(ctx context.Context, conn driver.Conn, p *Person) (map[string]uint64, error) {
 	second, err := p.second(ctx, conn)
 	if err != nil {
@@ -61,46 +59,67 @@ func Count(ctx context.Context, conn driver.Conn, p *Person) (map[string]uint64,
 		"attribute_changes": p.profiles("profile_id"), "profile_merges": p.profiles("winner_id", "loser_id"),
 		"profiles": p.profiles("profile_id"), "identity_map": p.identityMap(),
 	} {
-		for _, condition := range conditions {
-			n, err := count(ctx, conn, table, condition)
-			if err != nil {
-				return nil, err
-			}
-			all[table] += n
+		if all[table], err = count(ctx, conn, table, joined(conditions)); err != nil {
+			return nil, err
 		}
 	}
 	return all, nil
 }
 
+// remover is one Remove.
+type remover struct {
+	*Person
+	conn driver.Conn
+	tell func(table string, rows uint64) error
+}
+
 // of is the step of a table that conditions are enough for.
-func of(table string, conditions []string) func(context.Context, driver.Conn) (uint64, error) {
-	return func(ctx context.Context, conn driver.Conn) (uint64, error) {
-		return remove(ctx, conn, table, conditions)
-	}
+func (r *remover) of(table string, conditions []string) func(context.Context) error {
+	return func(ctx context.Context) error { return r.remove(ctx, table, conditions) }
 }
 
 // remove removes the rows for which a condition holds, old versions included, from every part; it waits
 // until that is done. Conditions and names are this package's own.
-func remove(ctx context.Context, conn driver.Conn, table string, conditions []string) (removed uint64, err error) {
-	for _, condition := range conditions {
-		n, err := count(ctx, conn, table, condition)
-		if err != nil {
-			return removed, err
-		}
-		if n == 0 {
-			continue
-		}
-		if err := mutate(ctx, conn, "ALTER TABLE "+table+" DELETE WHERE "+condition); err != nil {
-			return removed, err
-		}
-		removed += n
+func (r *remover) remove(ctx context.Context, table string, conditions []string) error {
+	conditions = joined(conditions)
+	rows, err := count(ctx, r.conn, table, conditions)
+	if err != nil {
+		return err
 	}
-	return removed, nil
+	if err := r.tell(table, rows); err != nil || rows == 0 {
+		return err
+	}
+	for _, condition := range conditions {
+		if err := mutate(ctx, r.conn, "ALTER TABLE "+table+" DELETE WHERE "+condition); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func count(ctx context.Context, conn driver.Conn, table, condition string) (n uint64, err error) {
-	if err := conn.QueryRow(ctx, "SELECT count() FROM "+table+" WHERE "+condition).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count rows of %s: %w", table, err)
+// statementBytes bounds the text of one statement: ClickHouse takes 256 KiB.
+const statementBytes = 200_000
+
+// joined are as few conditions as fit into statements: each costs a pass over the table.
+func joined(conditions []string) (all []string) {
+	for _, c := range conditions {
+		if n := len(all); n > 0 && len(all[n-1])+len(c) < statementBytes {
+			all[n-1] += " OR " + c
+			continue
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// count is how many rows there are. A row that two statements concern counts twice.
+func count(ctx context.Context, conn driver.Conn, table string, conditions []string) (n uint64, err error) {
+	for _, condition := range conditions {
+		var some uint64
+		if err := conn.QueryRow(ctx, "SELECT count() FROM "+table+" WHERE "+condition).Scan(&some); err != nil {
+			return 0, fmt.Errorf("count rows of %s: %w", table, err)
+		}
+		n += some
 	}
 	return n, nil
 }
@@ -110,60 +129,58 @@ func mutate(ctx context.Context, conn driver.Conn, statement string) error {
 	return conn.Exec(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"mutations_sync": 2})), statement)
 }
 
-// removeEvents also removes, from the disk, what the sink took out before as a duplicate: such rows are
+// rawEvents also removes, from the disk, what the sink took out before as a duplicate: such rows are
 // only marked, and nobody sees whose they are.
-func (p *Person) removeEvents(ctx context.Context, conn driver.Conn) (uint64, error) {
-	second, err := p.second(ctx, conn)
+func (r *remover) rawEvents(ctx context.Context) error {
+	second, err := r.second(ctx, r.conn)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	removed, err := remove(ctx, conn, "events", append(p.events(), p.places(second)...))
-	if err != nil {
-		return removed, err
+	if err := r.remove(ctx, "events", append(r.events(), r.places(second)...)); err != nil {
+		return err
 	}
 	var marked uint64
-	if err := conn.QueryRow(ctx, `
+	if err := r.conn.QueryRow(ctx, `
 SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active AND has_lightweight_delete`).Scan(&marked); err != nil {
-		return removed, fmt.Errorf("look for parts with marked rows: %w", err)
+		return fmt.Errorf("look for parts with marked rows: %w", err)
 	}
-	if marked > 0 {
-		err = mutate(ctx, conn, "ALTER TABLE events APPLY DELETED MASK")
+	if marked == 0 {
+		return nil
 	}
-	return removed, err
+	return mutate(ctx, r.conn, "ALTER TABLE events APPLY DELETED MASK")
 }
 
-// removeTouches waits for who may be filling the rollups from rows of events that are gone now: a sink
-// does so at its start.
-func (p *Person) removeTouches(ctx context.Context, conn driver.Conn) (uint64, error) {
+// touched waits for who may be filling the rollups from rows of events that are gone now: a sink does so
+// at its start.
+func (r *remover) touched(ctx context.Context) error {
 	for {
 		var running uint64
-		if err := conn.QueryRow(ctx, `
+		if err := r.conn.QueryRow(ctx, `
 SELECT count() FROM system.processes
 WHERE current_database = currentDatabase() AND match(query, '^INSERT INTO (touches|active_nodes|page_days) ')`).Scan(&running); err != nil {
-			return 0, fmt.Errorf("look for who fills rollups: %w", err)
+			return fmt.Errorf("look for who fills rollups: %w", err)
 		}
 		if running == 0 {
-			return remove(ctx, conn, "touches", p.touches())
+			return r.remove(ctx, "touches", r.touches())
 		}
 		select {
 		case <-time.After(awaitPoll):
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
-func (p *Person) removeActive(ctx context.Context, conn driver.Conn) (uint64, error) {
-	removed, err := remove(ctx, conn, "active_nodes", p.activeNodes())
-	if err != nil {
-		return removed, err
+func (r *remover) active(ctx context.Context) error {
+	if err := r.remove(ctx, "active_nodes", r.activeNodes()); err != nil {
+		return err
 	}
-	for _, condition := range p.of() {
-		if err := rollup.Add(ctx, conn, "active_nodes", condition); err != nil {
-			return removed, err
+	for _, condition := range r.theirNodes() {
+		if err := rollup.Add(ctx, r.conn, "active_nodes", condition); err != nil {
+			return err
 		}
 	}
-	return removed, nil
+	return nil
 }
 
 const orderKey = "cityHash64(order_id)"
@@ -180,12 +197,12 @@ func (p *Person) orders(ctx context.Context, conn driver.Conn) (found []uint64, 
 	return found, nil
 }
 
-func (p *Person) removeOrders(ctx context.Context, conn driver.Conn) (uint64, error) {
-	orders, err := p.orders(ctx, conn)
+func (r *remover) ordered(ctx context.Context) error {
+	orders, err := r.orders(ctx, r.conn)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return remove(ctx, conn, "orders", append(p.hashes(orderKey, orders), p.profiles("profile_id")...))
+	return r.remove(ctx, "orders", append(r.hashes(orderKey, orders), r.profiles("profile_id")...))
 }
 
 const pageKey = "cityHash64(day, host, path, topic, partition)"
@@ -225,12 +242,12 @@ WHERE bitmapAndnotCardinality(counted.all, mine.theirs) = 0`))
 	return found, nil
 }
 
-func (p *Person) removePages(ctx context.Context, conn driver.Conn) (uint64, error) {
-	pages, err := p.pages(ctx, conn)
+func (r *remover) pageDays(ctx context.Context) error {
+	pages, err := r.pages(ctx, r.conn)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return remove(ctx, conn, "page_days", p.hashes(pageKey, pages))
+	return r.remove(ctx, "page_days", r.hashes(pageKey, pages))
 }
 
 func hashes(ctx context.Context, conn driver.Conn, query string) (all []uint64, err error) {

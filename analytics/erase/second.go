@@ -9,6 +9,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/goccy/go-json"
+	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -17,7 +18,7 @@ import (
 // former device of an alias. Such a one is somebody else's, who was not merged with the person (a limit
 // forbade it), or it would be found by its nodes.
 const mayNameMore = `
-SELECT topic, partition, offset, event_type, anonymous_id, identity, payload, context, extra, timestamp, received_at
+SELECT topic, partition, offset, profile_node, identity_node, event_type, anonymous_id, identity, payload, context, extra, timestamp, received_at
 FROM events
 WHERE tenant_id = $1 AND timestamp <= fromUnixTimestamp64Milli($2, 'UTC')
 	AND (event_type = 'alias' OR startsWith(identity, '{')
@@ -31,7 +32,7 @@ type place struct {
 
 // second finds the events that name the person beside somebody else.
 func (p *Person) second(ctx context.Context, conn driver.Conn) (found []place, err error) {
-	nodes := make(map[[16]byte]event.Erasures, len(p.Nodes))
+	nodes := make(map[uuid.UUID]event.Erasures, len(p.Nodes))
 	var last time.Time
 	for _, n := range p.Nodes {
 		nodes[n.Node] = nodes[n.Node].With(n.Erasure)
@@ -48,18 +49,23 @@ func (p *Person) second(ctx context.Context, conn driver.Conn) (found []place, e
 	for rows.Next() {
 		var at place
 		var r stated
-		if err := rows.Scan(&at.topic, &at.partition, &at.offset, &r.eventType, &r.anonymous, &r.identity, &r.payload, &r.context, &r.extra,
+		var device, identity uuid.UUID
+		if err := rows.Scan(&at.topic, &at.partition, &at.offset, &device, &identity, &r.eventType, &r.anonymous, &r.identity, &r.payload, &r.context, &r.extra,
 			&r.timestamp, &r.receivedAt); err != nil {
 			return nil, fmt.Errorf("look for events that name the person beside another: %w", err)
+		}
+		covers := func(node uuid.UUID, verified bool) bool {
+			return nodes[node].Covers(r.timestamp, r.receivedAt, verified)
+		}
+		if verified := identity != uuid.Nil; covers(device, verified) || covers(identity, verified) {
+			continue // found by its nodes
 		}
 		e, err := r.event()
 		if err != nil {
 			return nil, fmt.Errorf("read event %s/%d/%d: %w", at.topic, at.partition, at.offset, err)
 		}
 		e.Identifiers(p.Tenant, p.Settings, &ids)
-		names := func(id event.Identifier) bool {
-			return nodes[id.Node].Covers(r.timestamp, r.receivedAt, len(ids.Verified) > 0)
-		}
+		names := func(id event.Identifier) bool { return covers(id.Node, len(ids.Verified) > 0) }
 		if slices.ContainsFunc(ids.Anonymous, names) || slices.ContainsFunc(ids.Verified, names) {
 			found = append(found, at)
 		}
@@ -122,7 +128,7 @@ func (p *Person) places(found []place) (all []string) {
 		for i, at := range some {
 			texts[i] = fmt.Sprintf("('%s', %d, %d)", strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(at.topic), at.partition, at.offset)
 		}
-		all = append(all, fmt.Sprintf("tenant_id = '%s' AND (topic, partition, offset) IN (%s)", p.Tenant, strings.Join(texts, ", ")))
+		all = append(all, fmt.Sprintf("(tenant_id = '%s' AND (topic, partition, offset) IN (%s))", p.Tenant, strings.Join(texts, ", ")))
 	}
 	return all
 }

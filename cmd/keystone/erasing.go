@@ -97,9 +97,12 @@ func (w *erasing) finish(tenant *control.Tenant, e *store.Erasure, wait time.Dur
 	}
 	w.say("the sinks write nothing of theirs any more")
 	if err := erase.Remove(w.a.ctx, w.conn, p, func(table string, rows uint64) error {
-		w.say("clickhouse: %d rows of %s are removed", rows, table)
 		e.ClickHouse[table] = max(e.ClickHouse[table], int64(rows))
-		return w.states.SaveErasure(w.a.ctx, e)
+		if err := w.states.SaveErasure(w.a.ctx, e); err != nil {
+			return err
+		}
+		w.say("clickhouse: removes %d rows of %s", rows, table)
+		return nil
 	}); err != nil {
 		return err
 	}
