@@ -132,7 +132,7 @@ func noOlderBuilds(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	client, err := kgo.NewClient(append(t.access, kgo.SeedBrokers(t.Brokers...))...)
+	client, err := kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}

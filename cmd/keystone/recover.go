@@ -37,7 +37,7 @@ func (c *recoverCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
 		return err
 	}
-	r, err := recovery.Open(a.ctx, recovery.Config{StoreDSN: c.StoreDSN, ClickHouseDSN: c.ClickhouseDSN, Brokers: c.Brokers, Access: c.access}, a.log)
+	r, err := recovery.Open(a.ctx, recovery.Config{StoreDSN: c.StoreDSN, ClickHouseDSN: c.ClickhouseDSN, Brokers: c.Brokers, Access: c.Broker.options}, a.log)
 	if err != nil {
 		return err
 	}
