@@ -37,12 +37,15 @@ type changeWork struct {
 	merges  int64 // profile_merges has every row before this offset
 	tables  *changeTables
 	traces  traces
+	erased  *erased // of the batch
 }
 
 func (w *changeWork) rows() int { return w.tables.rows() }
 
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
+
+func (w *changeWork) begin(e *erased) { w.erased = e }
 
 func (w *changeWork) abandon() {
 	w.tables.reset()
@@ -67,6 +70,9 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 	}
 	w.traces.take(record, "")
 	w.taken.add(source)
+	if w.erased.concerns(c.TenantID) && c.Erase(w.erased.of(c.TenantID)) {
+		w.metrics.erased.WithLabelValues(w.topic).Inc()
+	}
 	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
 	return nil
 }

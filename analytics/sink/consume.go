@@ -81,6 +81,10 @@ func (s *Sink) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	if err != nil {
 		return nil, err
 	}
+	// Before anything is inserted for them: who looked for members of the group a moment ago saw none of us.
+	if err := s.insert.retry(ctx, tableErasures, s.learnErasures); err != nil {
+		return nil, err
+	}
 	var opened []*lane
 	for topic, partitions := range offsets {
 		for partition := range partitions {
@@ -160,7 +164,7 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 	}
 	l := &lane{
 		tp: at, cfg: &s.cfg, work: s.work(at, from), records: s.metrics.records.WithLabelValues(at.topic), budget: s.budget, pace: s.pace, now: s.now,
-		hole: func(from, to int64) { s.lacks(at, from, to) },
+		hole: func(from, to int64) { s.lacks(at, from, to) }, erased: &s.erased,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		next: from.next, logSince: from.logSince,
 	}

@@ -22,6 +22,7 @@ const (
 	tableOrders           = "orders"
 	tableProducts         = "products"
 	tablePositions        = "sink_positions"
+	tableErasures         = "erasures"
 )
 
 // position is how far a partition is in the tables. Of keystone.changes it also holds what was taken

@@ -30,6 +30,7 @@ type cli struct {
 	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
 	Analysts   analystsCmd   `cmd:"" help:"Create, list and drop ClickHouse logins that read one tenant's rows."`
 	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
+	Erase      eraseRootCmd  `cmd:"" help:"Erase a person from every store, for good, with a receipt."`
 	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
 	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
 	Dlq        dlqCmd        `cmd:"" help:"Look at records that could not be processed, replay or drop them."`
