@@ -19,6 +19,13 @@ import (
 	"github.com/keystone-cdp/keystone/processor/store"
 )
 
+// The migrations from which on processors and sinks keep to erasures; those of older builds would bring the
+// erased back.
+const (
+	erasingStore   = 12
+	erasingColumns = 30
+)
+
 type eraseRootCmd struct {
 	Person erasePersonCmd `cmd:"" default:"withargs" help:"Erase a person; what keystone erase does by itself."`
 	Again  eraseAgainCmd  `cmd:"" help:"Erase once more who was erased: after a backup was restored, or before the log is replayed into new stores."`
@@ -287,6 +294,9 @@ func erasures(a *app, plane *control.Plane, states *store.Store, ref string) ([]
 // with opens what an erasure needs: both stores and the log.
 func (c *eraseFlags) with(a *app, work func(*erasing) error) error {
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
+		return err
+	}
+	if err := buildsFrom(a.ctx, &c.target, erasingStore, erasingColumns); err != nil {
 		return err
 	}
 	return c.withStore(a, func(plane *control.Plane, states *store.Store) error {

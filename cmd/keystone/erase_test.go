@@ -309,6 +309,7 @@ func TestErase(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.run("erase", "again", receipt)
+	in.run("recover", "--yes")
 	sink, processor = in.start("running", "sink"), in.start("running", "processor")
 	in.run("lag", "--wait", "120s")
 	// c-1 is gone with her: it named her. That Carl lives in Celle was told by nothing else.
