@@ -86,6 +86,10 @@ test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 	$(ON_KAFKA) $(KAFKA_TESTS)
 	$(ON_KAFKA) -run '^(TestRoles|TestUnmergeIsProducedLater)$$' ./processor/store ./cmd/keystone
 
+.PHONY: test-erase
+test-erase: setup build ## Erase a person from running roles, killed in between, and read the log again
+	KEYSTONE_TEST_ERASE=1 go test -count=1 -timeout 10m -run '^TestErase$$' ./cmd/keystone
+
 SEED ?= $(shell date +%s)
 CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
 
