@@ -105,6 +105,9 @@ func (s *Store) Identifiers(ctx context.Context, tenant uuid.UUID) iter.Seq2[Ide
 				return
 			}
 			for _, span := range spans {
+				if span.Kind == nobodys {
+					continue // whose it was is erased; who had it before is not
+				}
 				if !yield(span, nil) {
 					return
 				}

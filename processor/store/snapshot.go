@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -62,12 +63,13 @@ func tell[T any](rows iter.Seq2[T, error], yield func(event.Change, error) bool,
 // snapshotProfiles are the profiles without their identifiers' names, tombstones included.
 func (s *Store) snapshotProfiles(ctx context.Context, tenant uuid.UUID) iter.Seq2[*ProfileRow, error] {
 	var last uuid.UUID
+	grave := event.GraveID(tenant) // there is nobody in it
 	return pages(s.cfg.ReadPage, func() ([]*ProfileRow, error) {
 		rows, err := read(ctx, s, "profiles", scanProfile, exportProfiles, tenant, last, int64(s.cfg.ReadPage))
 		if len(rows) > 0 {
 			last = rows[len(rows)-1].ProfileID
 		}
-		return rows, err
+		return slices.DeleteFunc(rows, func(p *ProfileRow) bool { return p.ProfileID == grave }), err
 	})
 }
 
