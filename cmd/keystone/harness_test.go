@@ -48,7 +48,7 @@ func binary(t *testing.T) string {
 		if built.dir, built.err = os.MkdirTemp("", "keystone-bin-"); built.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", built.dir, ".", "../keystone-clickhouse")
+		cmd := exec.Command("go", "build", "-trimpath", "-o", built.dir, ".", "../keystone-clickhouse")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
@@ -92,9 +92,13 @@ func command(bin string, args ...string) *exec.Cmd {
 // launchDev starts a dev and does not wait for it.
 func launchDev(t *testing.T, dir string, args ...string) *dev {
 	t.Helper()
-	bin := binary(t)
 	args = append([]string{"dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)
-	d := &dev{bin: bin, dir: dir, cmd: command(bin, args...), log: new(lockedBuffer), done: make(chan struct{})}
+	return launch(t, dir, command(binary(t), args...))
+}
+
+func launch(t *testing.T, dir string, cmd *exec.Cmd) *dev {
+	t.Helper()
+	d := &dev{bin: cmd.Path, dir: dir, cmd: cmd, log: new(lockedBuffer), done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -107,6 +111,13 @@ func launchDev(t *testing.T, dir string, args ...string) *dev {
 func startDev(t *testing.T, dir string, args ...string) *dev {
 	t.Helper()
 	d := launchDev(t, dir, args...)
+	d.ready(t)
+	return d
+}
+
+// ready waits until it has said where it is.
+func (d *dev) ready(t *testing.T) {
+	t.Helper()
 	deadline := time.Now().Add(startTimeout)
 	for {
 		select {
@@ -114,9 +125,9 @@ func startDev(t *testing.T, dir string, args ...string) *dev {
 			t.Fatalf("dev ended: %v\n%s", d.err, d.log)
 		case <-time.After(50 * time.Millisecond):
 		}
-		if info, err := readDevInfo(dir); err == nil && strings.Contains(d.log.String(), info.EdgeURL) {
+		if info, err := readDevInfo(d.dir); err == nil && strings.Contains(d.log.String(), info.EdgeURL) {
 			d.devInfo = *info
-			return d
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("dev is not ready after %s:\n%s", startTimeout, d.log)
@@ -143,6 +154,9 @@ func (d *dev) kill(t *testing.T) {
 	t.Helper()
 	children := childrenOf(t, d.cmd.Process.Pid)
 	_ = d.cmd.Process.Kill() // gone already is fine
+	if a := d.cmd.SysProcAttr; a != nil && a.Setpgid {
+		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // make's children
+	}
 	<-d.done
 	enginetest.WaitGone(t, children...)
 }
