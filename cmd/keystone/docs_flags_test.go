@@ -17,6 +17,7 @@ func TestDocsNameCommandsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	root := grammar(t).Model.Node
 	for _, p := range pages {
 		if p.Path == "CHANGELOG.md" {
 			continue // it tells of what was
@@ -27,7 +28,7 @@ func TestDocsNameCommandsThatExist(t *testing.T) {
 			}
 		}
 		for _, c := range p.Code {
-			if wrong := misnamed(c.Text); wrong != "" {
+			if wrong := misnamed(root, c.Text); wrong != "" {
 				t.Errorf("%s:%d: `%s`: %s", p.Path, c.Line, c.Text, wrong)
 			}
 		}
@@ -48,12 +49,8 @@ func TestHelpExamplesParse(t *testing.T) {
 // examples are those of each command's help.
 func examples(t *testing.T) map[string]string {
 	t.Helper()
-	_, parser, err := newParser(io.Discard, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]string{}
-	err = kong.Visit(parser.Model, func(node kong.Visitable, next kong.Next) error {
+	err := kong.Visit(grammar(t).Model, func(node kong.Visitable, next kong.Next) error {
 		if n, ok := node.(*kong.Node); ok {
 			if _, text, ok := strings.Cut(n.Detail, "Example"); ok {
 				_, all[n.FullPath()], _ = strings.Cut(text, "\n")
@@ -65,6 +62,16 @@ func examples(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// grammar is main's command line.
+func grammar(t *testing.T) *kong.Kong {
+	t.Helper()
+	_, parser, err := newParser(io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parser
 }
 
 // parses has the parser read every keystone of a script.
@@ -79,16 +86,12 @@ func parses(t *testing.T, where string, line int, script string) {
 		if !ok {
 			continue
 		}
-		_, parser, err := newParser(io.Discard, io.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		help := false
+		parser, help := grammar(t), false
 		parser.Exit = func(int) { help = true }
 		if _, err := parser.Parse(args); err != nil && !help {
 			t.Errorf("%s:%d: keystone %s: %v", where, line, strings.Join(args, " "), err)
 		}
-		if wrong := misnamed("keystone " + strings.Join(args, " ")); wrong != "" {
+		if wrong := misnamed(parser.Model.Node, "keystone "+strings.Join(args, " ")); wrong != "" {
 			t.Errorf("%s:%d: keystone %s: %s", where, line, strings.Join(args, " "), wrong)
 		}
 	}
@@ -96,11 +99,7 @@ func parses(t *testing.T, where string, line int, script string) {
 
 // misnamed tells what is wrong with code that names a command or a flag of ours, as far as it goes:
 // WHAT stands for any word, and what a command needs may be missing.
-func misnamed(code string) string {
-	_, parser, err := newParser(io.Discard, io.Discard)
-	if err != nil {
-		return err.Error()
-	}
+func misnamed(root *kong.Node, code string) string {
 	words := strings.Fields(code)
 	if len(words) == 0 {
 		return ""
@@ -109,14 +108,14 @@ func misnamed(code string) string {
 	case first == "keystone" || first == "./bin/keystone":
 		words = words[1:]
 	case strings.HasPrefix(first, "--"):
-		if flagOf(parser.Model.Node, first, true) == nil {
+		if flagOf(root, first, true) == nil {
 			return "no command has the flag " + first
 		}
 		return ""
-	case len(words) == 1 || !strings.HasPrefix(words[1], "--") || child(parser.Model.Node, first) == nil:
+	case len(words) == 1 || !strings.HasPrefix(words[1], "--") || child(root, first) == nil:
 		return "" // not ours
 	}
-	node, any := parser.Model.Node, false
+	node, any := root, false
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		if strings.HasPrefix(word, "--") {
@@ -128,6 +127,9 @@ func misnamed(code string) string {
 				i++ // its value
 			}
 			continue
+		}
+		if len(node.Positional) > 0 && node.Positional[0].PassthroughMode != kong.PassThroughModeNone {
+			return misnamed(root, "keystone "+strings.Join(words[i:], " ")) // of config line
 		}
 		if any || len(node.Children) == 0 {
 			continue // an argument
@@ -196,7 +198,7 @@ func TestMisnamed(t *testing.T) {
 		"--spool-dri":                           "no command has the flag --spool-dri",
 		"lag --weight":                          "no flag --weight",
 	} {
-		if got := misnamed(code); (got == "") != (want == "") || !strings.Contains(got, want) {
+		if got := misnamed(grammar(t).Model.Node, code); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q", code, got)
 		}
 	}

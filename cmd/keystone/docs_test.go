@@ -58,7 +58,7 @@ func tutorialFirst(p *check.Page) int {
 // makeRun is `make run` on a folder and ports of the test's.
 func makeRun(t *testing.T) *dev {
 	t.Helper()
-	binary(t) // or the test is skipped; what it has compiled, make need not
+	bin := binary(t) // or the test is skipped; what it has built, make need not
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func makeRun(t *testing.T) *dev {
 	cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a terminal does, so that Ctrl-C reaches all of it
 	d := launch(t, dir, cmd)
-	d.bin = filepath.Join(root, "bin", "keystone")
+	d.bin = bin
 	d.ready(t)
 	return d
 }
@@ -188,7 +188,7 @@ var notHere = map[string]string{
 	"keystone dlq replay keystone.events/":   "",
 	"keystone dlq drop keystone.events/":     "",
 	"keystone explain ":                      "no such profile: the tutorial has it",
-	"keystone unmerge --merge ":              "no such merge: the tutorial has it",
+	"keystone unmerge --tenant ":             "no such merge: the tutorial has it",
 	"keystone analysts create ":              "the embedded engine has a hole: TestAnalysts",
 	"keystone clickhouse migrate ":           "no such server: TestOperator",
 	"KEYSTONE_SPOOL_BYTES=1 keystone config": "fails, as it should: TestConfigCheckListsEveryBrokenRule",

@@ -26,38 +26,31 @@ import (
 // These tests drive the real binary as a user would: `keystone dev` in a process of its own, HTTP in,
 // the command line and ClickHouse out.
 
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
+func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
-func TestMain(m *testing.M) {
-	code := enginetest.Main(m)
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir) // a temporary folder
+// makeBuild is what `make build` does, word for word: after it, nothing is linked again.
+var makeBuild = sync.OnceValues(func() (string, error) {
+	bin, err := filepath.Abs("../../bin")
+	if err != nil {
+		return "", err
 	}
-	os.Exit(code)
-}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "./cmd/keystone", "./cmd/keystone-clickhouse")
+	cmd.Dir, cmd.Env = filepath.Dir(bin), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return filepath.Join(bin, "keystone"), nil
+})
 
 // binary builds keystone and its launcher once, and answers keystone's path.
 func binary(t *testing.T) string {
 	t.Helper()
 	enginetest.EnginesDir(t)
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "keystone-bin-"); built.err != nil {
-			return
-		}
-		cmd := exec.Command("go", "build", "-trimpath", "-o", built.dir, ".", "../keystone-clickhouse")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("%w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	path, err := makeBuild()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return filepath.Join(built.dir, "keystone")
+	return path
 }
 
 // dev is a running `keystone dev`.

@@ -1,13 +1,11 @@
 package check
 
 import (
-	"encoding/json"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -32,35 +30,12 @@ func TestBlocks(t *testing.T) {
 	repository := scan(t)
 	for _, p := range pages(t) {
 		for _, b := range p.Blocks {
-			report := func(format string, args ...any) {
-				t.Errorf("%s:%d: "+format, append([]any{p.Path, b.Line}, args...)...)
-			}
-			switch first, rest, _ := strings.Cut(b.Text, "\n"); {
-			case b.Language == "":
-				report("a block without a language: commands are sh or sql, other things text")
-			case b.NotRun == "" && len(b.RunBy) == 0 && !slices.Contains([]string{"sh", "sql", "text", "json", "html"}, b.Language):
-				report("nothing here runs %s: name the test that does (run by …), or begin with a line \"# not run here: why\"", b.Language)
-			case b.NotRun != "" && len(b.RunBy) > 0:
-				report("run by %v, and %q", b.RunBy, first)
-			case notRunAnywhere.MatchString(rest) || b.NotRun == "" && notRunAnywhere.MatchString(first):
-				report("that something is not run is said once, in the block's first line: # not run here: why")
-			case b.Language == "json" && !json.Valid([]byte(b.Text)):
-				report("this is no JSON")
-			}
-			for _, by := range b.RunBy {
-				if target, make := strings.CutPrefix(by, "make "); make {
-					if !repository.inCI[target] {
-						report(".ci/run does not come to %s", by)
-					}
-				} else if name, _, _ := strings.Cut(by, "/"); !repository.funcs[name] {
-					report("there is no %s", by)
-				}
+			if wrong := repository.wrongBlock(b); wrong != "" {
+				t.Errorf("%s:%d: %s", p.Path, b.Line, wrong)
 			}
 		}
 	}
 }
-
-var notRunAnywhere = regexp.MustCompile(`(?m)(#|--|//).*\bnot run\b`)
 
 // Links within the repository lead somewhere, to a heading too.
 func TestLinks(t *testing.T) {

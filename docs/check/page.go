@@ -109,7 +109,8 @@ func (r *reader) visit(node ast.Node, entering bool) (ast.WalkStatus, error) {
 	}
 	switch n := node.(type) {
 	case *ast.FencedCodeBlock:
-		return ast.WalkSkipChildren, r.block(n)
+		r.block(n)
+		return ast.WalkSkipChildren, nil
 	case *ast.CodeBlock:
 		return ast.WalkStop, fmt.Errorf("%s:%d: a block by indentation has no language: fence it", r.Path, r.line(n))
 	case *ast.HTMLBlock:
@@ -165,7 +166,7 @@ func (r *reader) comment(n *ast.HTMLBlock) error {
 	return nil
 }
 
-func (r *reader) block(n *ast.FencedCodeBlock) error {
+func (r *reader) block(n *ast.FencedCodeBlock) {
 	b := Block{Line: r.line(n), Language: string(n.Language(r.source)), Text: lines(n, r.source), RunBy: r.next}
 	r.next = nil
 	first, _, _ := strings.Cut(b.Text, "\n")
@@ -178,7 +179,6 @@ func (r *reader) block(n *ast.FencedCodeBlock) error {
 		}
 	}
 	r.Blocks = append(r.Blocks, b)
-	return nil
 }
 
 func names(list string) []string {
