@@ -76,7 +76,7 @@ var browserRuns = []browserRun{
 // another site, and wants the same person, order and rows of each, whatever fails on the way.
 func TestBrowserSDKs(t *testing.T) {
 	browser(t)
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	shop := newSite(t)
 	devices := make([]string, len(browserRuns))
 	driven := t.Run("drive", func(t *testing.T) {

@@ -19,7 +19,7 @@ var serverSDKs = []serverSDK{{"segment-3", false}, {"segment-2", false}, {"segme
 // TestServerSDKs points every server SDK, as it comes from npm, at one running pipeline.
 func TestServerSDKs(t *testing.T) {
 	sdksDir(t)
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	t.Run("journey", func(t *testing.T) { testJourneys(t, d) })
 	t.Run("retry", func(t *testing.T) { testRetries(t, d) })
 	t.Run("large", func(t *testing.T) { testLargeEvents(t, d) })
