@@ -79,15 +79,7 @@ func TestBrowserSDKs(t *testing.T) {
 	d := startDev(t, lived(t))
 	shop := newSite(t)
 	devices := make([]string, len(browserRuns))
-	driven := t.Run("drive", func(t *testing.T) {
-		for i, r := range browserRuns {
-			t.Run(r.name(), func(t *testing.T) {
-				t.Parallel()
-				devices[i] = r.drive(t, d, shop)
-			})
-		}
-	})
-	if !driven {
+	if !drives(t, browserRuns, func(t *testing.T, i int, r browserRun) { devices[i] = r.drive(t, d, shop) }) {
 		return
 	}
 	for i, r := range browserRuns {

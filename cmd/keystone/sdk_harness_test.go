@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-json"
+	"golang.org/x/sync/errgroup"
 )
 
 // sdkTimeout ends a driver that hangs. The longest back-off of an SDK is some twelve seconds, and the
@@ -74,6 +75,26 @@ func driveWith(t *testing.T, input, script string, args ...string) ([]byte, erro
 		t.Logf("%s %v: %v\n%s", script, args, err, errs.String())
 	}
 	return out.Bytes(), err
+}
+
+// sideBySide is how many drives run at once. They are SDKs that wait before they try again, so it is more
+// than there are cores, as -parallel would have it.
+const sideBySide = 4
+
+// drives runs what needs its own SDK each side by side, and tells whether all of it went well.
+func drives[R interface{ name() string }](t *testing.T, runs []R, drive func(t *testing.T, i int, r R)) bool {
+	t.Helper()
+	return t.Run("drive", func(t *testing.T) {
+		var group errgroup.Group
+		group.SetLimit(sideBySide)
+		for i, r := range runs {
+			group.Go(func() error {
+				t.Run(r.name(), func(t *testing.T) { drive(t, i, r) })
+				return nil
+			})
+		}
+		_ = group.Wait() // the tests have said what went wrong
+	})
 }
 
 // seen is a request that came to a front, with its answer.

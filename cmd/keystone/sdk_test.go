@@ -140,20 +140,15 @@ func testRetries(t *testing.T, d *dev) {
 		slow := d.createKey(t, "--scope", "integration", "--rate", "10", "--burst", "1")
 		runs = append(runs, retryRun{"limit", sdk, slow, nil, 429})
 	}
-	driven := t.Run("drive", func(t *testing.T) {
-		for _, r := range runs {
-			t.Run(r.name(), func(t *testing.T) {
-				t.Parallel()
-				f := newFront(t, d.EdgeURL, r.fault)
-				if _, err := drive(t, "node.mjs", r.sdk, f.URL, r.key, "burst", fmt.Sprint(events), r.fails); err != nil {
-					t.Errorf("the SDK reports a loss: %v", err)
-				}
-				if posts := f.requests(http.MethodPost); r.refused != 0 && !slices.ContainsFunc(posts, func(s seen) bool {
-					return s.status == r.refused && s.answer.Get("Retry-After") != ""
-				}) {
-					t.Errorf("nothing of %d requests was refused", len(posts))
-				}
-			})
+	driven := drives(t, runs, func(t *testing.T, _ int, r retryRun) {
+		f := newFront(t, d.EdgeURL, r.fault)
+		if _, err := drive(t, "node.mjs", r.sdk, f.URL, r.key, "burst", fmt.Sprint(events), r.fails); err != nil {
+			t.Errorf("the SDK reports a loss: %v", err)
+		}
+		if posts := f.requests(http.MethodPost); r.refused != 0 && !slices.ContainsFunc(posts, func(s seen) bool {
+			return s.status == r.refused && s.answer.Get("Retry-After") != ""
+		}) {
+			t.Errorf("nothing of %d requests was refused", len(posts))
 		}
 	})
 	if !driven {
