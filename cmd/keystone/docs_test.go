@@ -181,7 +181,6 @@ var notHere = map[string]string{
 	"keystone topics create ":                "",
 	"keystone doctor --edge ":                "nobody has these addresses: TestDoctor",
 	"keystone dev":                           "a second one: TestDevLife",
-	"keystone demo --events ":                "a minute",
 	"keystone demo page ":                    "until Ctrl-C: make test-tracker",
 	"keystone keys init ":                    "writes where only root may: TestDoctor",
 	"keystone dlq show ":                     "no such letter: TestDeadLetters",
