@@ -17,7 +17,7 @@ func browser(t *testing.T) string {
 	t.Helper()
 	sdksDir(t)
 	path, err := exec.LookPath("chromium")
-	missing(t, "chromium", err)
+	missing(t, "chromium (make sdks)", err)
 	return path
 }
 

@@ -22,9 +22,8 @@ import (
 // its own, and wants the answers they show. docs/testing.md says how a page is written for it.
 func TestDocs(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "jq", "make"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("the pages need %s", tool)
-		}
+		_, err := exec.LookPath(tool)
+		missing(t, tool, err)
 	}
 	pages, err := check.Pages("../..")
 	if err != nil {

@@ -30,7 +30,7 @@ const sdkTimeout = 3 * time.Minute
 func sdksDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "sdks")
-	missing(t, "the SDKs", fileError(filepath.Join(dir, "node_modules", ".package-lock.json")))
+	missing(t, "the SDKs (make sdks)", fileError(filepath.Join(dir, "node_modules", ".package-lock.json")))
 	_, err := exec.LookPath("node")
 	missing(t, "node", err)
 	return dir
@@ -42,9 +42,9 @@ func missing(t *testing.T, what string, err error) {
 	switch {
 	case err == nil:
 	case os.Getenv("CI") == "":
-		t.Skipf("needs %s, run \"make sdks\": %v", what, err)
+		t.Skipf("needs %s: %v", what, err)
 	default:
-		t.Fatalf("needs %s, run \"make sdks\": %v", what, err)
+		t.Fatalf("needs %s: %v", what, err)
 	}
 }
 
