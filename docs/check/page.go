@@ -138,7 +138,7 @@ func (r *reader) visit(node ast.Node, entering bool) (ast.WalkStatus, error) {
 var (
 	runBy    = regexp.MustCompile(`^(all )?run by ([^\n]+)$`)
 	runFirst = regexp.MustCompile(`^run first\n`)
-	notRun   = regexp.MustCompile(`^(?:#|--|//) not run(?: here| by the tests)?: (.+)$`)
+	notRun   = regexp.MustCompile(`^(?:#|--|//|<!--) not run(?: here| by the tests): (.+?)(?: -->)?$`)
 )
 
 func (r *reader) comment(n *ast.HTMLBlock) error {

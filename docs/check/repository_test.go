@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -25,8 +26,20 @@ var (
 	makeCall = regexp.MustCompile(`(?m)^make ([a-z-]+)`)
 )
 
+// scan reads the repository, once for all tests.
 func scan(t *testing.T) *repository {
 	t.Helper()
+	r, err := scanned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.inCI) < 5 || len(r.funcs) < 100 {
+		t.Fatalf("%d targets in CI, %d tests", len(r.inCI), len(r.funcs))
+	}
+	return r
+}
+
+var scanned = sync.OnceValues(func() (*repository, error) {
 	r := &repository{funcs: map[string]bool{}, tests: map[string]string{}, targets: map[string]bool{}, inCI: map[string]bool{}}
 	var source strings.Builder
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -58,22 +71,20 @@ func scan(t *testing.T) *repository {
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	r.source = source.String()
-	r.readMake(t)
-	return r
-}
+	return r, r.readMake()
+})
 
-func (r *repository) readMake(t *testing.T) {
-	t.Helper()
+func (r *repository) readMake() error {
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	ci, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	r.make = string(makefile)
 	needs := map[string][]string{}
@@ -93,9 +104,7 @@ func (r *repository) readMake(t *testing.T) {
 	for _, m := range makeCall.FindAllStringSubmatch(string(ci), -1) {
 		come(m[1])
 	}
-	if len(r.inCI) < 5 || len(r.funcs) < 100 {
-		t.Fatalf("%d targets in CI, %d tests", len(r.inCI), len(r.funcs))
-	}
+	return nil
 }
 
 // wrong tells what a command of make or go test names and nobody has.
