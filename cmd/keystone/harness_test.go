@@ -266,6 +266,9 @@ func (d *dev) sql(t *testing.T, query string) []string {
 	return strings.Split(text, "\n")
 }
 
+// senders keep their connections: of those that are idle, the default client closes all but two.
+var senders = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: crashClients}}
+
 // answer is an HTTP answer of the edge.
 type answer struct {
 	status int
@@ -281,7 +284,7 @@ func (d *dev) post(ctx context.Context, path, key, contentType string, body []by
 	}
 	req.Header.Set("X-API-Key", key)
 	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := senders.Do(req)
 	if err != nil {
 		return nil, err
 	}
