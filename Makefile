@@ -86,6 +86,10 @@ test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 	$(ON_KAFKA) $(KAFKA_TESTS)
 	$(ON_KAFKA) -run '^(TestRoles|TestUnmergeIsProducedLater)$$' ./processor/store ./cmd/keystone
 
+.PHONY: test-upgrade
+test-upgrade: setup build ## Upgrade, roll back, back up and restore a running installation
+	KEYSTONE_DRILL=1 $(GO_TOOL) gotestsum --format testname -- -count 1 -timeout 20m -run '^(TestUpgrade|TestBackup)' $(TESTFLAGS) ./cmd/keystone
+
 SEED ?= $(shell date +%s)
 CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
 
@@ -135,6 +139,10 @@ test-deploy: ## Check deploy/: compose files, units, chart, image, alerts, dashb
 .PHONY: lint
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the image is made of (govulncheck)
+	.ci/vuln
 
 .PHONY: bench
 bench: setup build ## One number for each stage: edge, processor, sink

@@ -21,6 +21,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/consume"
 	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store"
@@ -29,12 +31,13 @@ import (
 
 // Config is the role's. Brokers and Instance of Consume are taken from here.
 type Config struct {
-	DSN      string     // of the state store
-	Brokers  []string   // of the log
-	Access   []kgo.Opt  // to the log: TLS, SASL
-	Instance string     // names this process to people who look
-	MaxConns int        // to the state store
-	Hooks    []kgo.Hook // of the clients of the log: tracing, and tests that must know where they are
+	DSN      string        // of the state store
+	Brokers  []string      // of the log
+	Access   []kgo.Opt     // to the log: TLS, SASL
+	Instance string        // names this process to people who look
+	MaxConns int           // to the state store
+	Hooks    []kgo.Hook    // of the clients of the log: tests that must know where they are
+	Tracer   *trace.Tracer // nil: no traces
 
 	Consume consume.Config
 	Store   store.Config
@@ -88,19 +91,24 @@ func New(cfg Config, log *slog.Logger, registry prometheus.Registerer) (*Process
 		return nil, fmt.Errorf("configure the processor: %w", err)
 	}
 	cfg.Consume.Brokers, cfg.Consume.Access, cfg.Consume.Instance = cfg.Brokers, cfg.Access, cfg.Instance
+	steps, err := sql.Steps()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Consume.ClientID = service.ClientID("processor", steps.Newest())
 	return &Processor{cfg: cfg, log: log, read: consume.NewMetrics(registry), written: outbox.NewMetrics(registry),
 		failed: make(chan struct{}), cancel: func() {}}, nil
 }
 
-// Start joins the group. A state store that is down is waited for; one with another schema is an
-// error. The topics must exist.
+// Start joins the group. A state store that is down is waited for; one with another schema, or that does
+// not let us in, is an error. The topics must exist.
 func (p *Processor) Start(ctx context.Context) error {
 	pool, err := sql.Open(context.WithoutCancel(ctx), p.cfg.DSN, p.cfg.MaxConns)
 	if err != nil {
 		return err
 	}
 	p.pool = pool
-	if err := sql.CheckSchema(ctx, pool); errors.Is(err, sql.ErrSchema) {
+	if err := sql.CheckSchema(ctx, pool); errors.Is(err, sql.ErrSchema) || sql.Refused(err) {
 		return err
 	} else if err != nil {
 		p.log.Warn("state store does not answer yet", "error", err)
@@ -120,8 +128,9 @@ func (p *Processor) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	publisher.Tracer = p.cfg.Tracer
 	consumer, err := consume.New(p.cfg.Consume, consume.Parts{Store: states, Outbox: publisher,
-		Tenants: control.New(pool), Log: p.log, Metrics: p.read, Hooks: p.cfg.Hooks})
+		Tenants: control.New(pool), Log: p.log, Metrics: p.read, Hooks: p.cfg.Hooks, Tracer: p.cfg.Tracer})
 	if err != nil {
 		return err
 	}

@@ -38,9 +38,9 @@ type Migrator struct {
 
 // New reads a clickhouse:// DSN. It connects to nothing yet.
 func New(dsn string, engines Engines) (*Migrator, error) {
-	opt, err := clickhouse.ParseDSN(dsn)
+	opt, err := Options(dsn)
 	if err != nil {
-		return nil, errors.New("parse clickhouse dsn: it is not a clickhouse:// address") // the cause would quote the password
+		return nil, err
 	}
 	if opt.Auth.Database == "" {
 		opt.Auth.Database = DefaultDatabase
@@ -48,9 +48,9 @@ func New(dsn string, engines Engines) (*Migrator, error) {
 	if !databaseName.MatchString(opt.Auth.Database) {
 		return nil, errors.New("parse clickhouse dsn: the database's name may have letters, digits and _ only")
 	}
-	boot, err := clickhouse.ParseDSN(dsn)
+	boot, err := Options(dsn)
 	if err != nil {
-		return nil, errors.New("parse clickhouse dsn: it is not a clickhouse:// address")
+		return nil, err
 	}
 	boot.Auth.Database = "system" // the one that is always there, and may be read by all
 	return &Migrator{
@@ -64,29 +64,12 @@ func New(dsn string, engines Engines) (*Migrator, error) {
 // Close ends the connections.
 func (m *Migrator) Close() error { return errors.Join(m.db.Close(), m.boot.Close()) }
 
-// Up creates the database if it is missing and applies what is not applied yet. It answers the names
-// of the migrations it applied.
+// Up creates the database if it is missing and applies what is not applied yet, also what takes away what
+// older builds need: none may be running (see package migration). It answers the names of the migrations it
+// applied.
 func (m *Migrator) Up(ctx context.Context) ([]string, error) {
-	// The name was checked by New: DDL takes no bound values.
-	if _, err := m.boot.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+m.database); err != nil {
-		return nil, fmt.Errorf("create database %s: %w", m.database, err)
-	}
-	p, err := m.provider()
-	if err != nil {
-		return nil, err
-	}
-	results, err := p.Up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("migrate clickhouse: %w", err)
-	}
-	if err := m.commentViews(ctx); err != nil {
-		return nil, err
-	}
-	applied := make([]string, len(results))
-	for i, r := range results {
-		applied[i] = r.Source.Path
-	}
-	return applied, nil
+	applied, _, err := m.up(ctx, true)
+	return applied, err
 }
 
 // DownTo undoes the migrations above version, and with them their data: 0 undoes all.

@@ -36,6 +36,8 @@ type changeWork struct {
 	lineage int64 // attribute_changes has every row before this offset
 	merges  int64 // profile_merges has every row before this offset
 	tables  *changeTables
+	traces  traces
+	erased  *erased // of the batch
 }
 
 func (w *changeWork) rows() int { return w.tables.rows() }
@@ -43,11 +45,17 @@ func (w *changeWork) rows() int { return w.tables.rows() }
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
 
-func (w *changeWork) abandon() { w.tables.reset() }
+func (w *changeWork) begin(e *erased) { w.erased = e }
+
+func (w *changeWork) abandon() {
+	w.tables.reset()
+	w.traces.abandon()
+}
 
 func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 	source, err := readSource(record.Headers)
 	if err == nil && w.taken.has(source) {
+		w.traces.take(record, resultRepeated)
 		w.metrics.repeated.Inc()
 		return nil
 	}
@@ -56,22 +64,37 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 		err = fmt.Errorf("%w: the value is no change", event.ErrBadRecord) // the decoder's own words may quote it
 	}
 	if err != nil {
+		w.traces.take(record, resultSkipped)
 		w.poison.skip(ctx, record, err)
 		return nil
 	}
+	w.traces.take(record, "")
 	w.taken.add(source)
+	if w.erased.concerns(c.TenantID) && c.Erase(w.erased.of(c.TenantID)) {
+		w.metrics.erased.WithLabelValues(w.topic).Inc()
+	}
 	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
 	return nil
 }
 
 func (w *changeWork) flush(ctx context.Context, at span) error {
 	w.tables.load(w.now())
+	ctx, traced := w.traces.flush(ctx)
+	err := w.insertAll(ctx, at)
+	traced.end(err)
+	if err != nil {
+		return err
+	}
+	w.tables.reset()
+	return nil
+}
+
+func (w *changeWork) insertAll(ctx context.Context, at span) error {
 	for _, table := range w.tables.all() {
 		if err := w.insert.insert(ctx, table, at); err != nil {
 			return err
 		}
 	}
-	w.tables.reset()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // Config says where the log is and how much the sink may take at once.
@@ -18,6 +19,8 @@ type Config struct {
 	// Group is the consumer group. It hands out partitions and no more: how far the sink got is in
 	// ClickHouse. Offsets are committed to it for lag tools.
 	Group string
+	// ClientID names the client of the log.
+	ClientID string
 	// InstanceID makes a restarted process the same member of the group, so that it gets its
 	// partitions back at once. Empty: a new member every time.
 	InstanceID string
@@ -53,12 +56,15 @@ type Config struct {
 
 	// Limits are the edge's limits of one event.
 	Limits event.Limits
+
+	Tracer *trace.Tracer // nil: no traces
 }
 
 // DefaultConfig fits a small machine. Brokers must be set.
 func DefaultConfig() Config {
 	return Config{
 		Group:            "keystone-sink",
+		ClientID:         "keystone-sink",
 		SessionTimeout:   15 * time.Second,
 		BatchRows:        50_000,
 		BatchBytes:       32 << 20,

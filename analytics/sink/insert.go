@@ -11,6 +11,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	oteltrace "go.opentelemetry.io/otel/trace"
 )
 
 // Waits between attempts of what must succeed in the end.
@@ -69,7 +70,8 @@ func (w *inserter) insert(ctx context.Context, rows *rowset, at span) error {
 	if rows.rows == 0 {
 		return nil
 	}
-	return w.retry(ctx, rows.table, func(ctx context.Context) error {
+	ctx, done := inserting(ctx, rows.table, rows.rows)
+	err := w.retry(ctx, rows.table, func(ctx context.Context) error {
 		start := time.Now()
 		if err := w.try(ctx, rows, at); err != nil {
 			return fmt.Errorf("insert into %s, offsets %s: %w", rows.table, at, err)
@@ -78,6 +80,8 @@ func (w *inserter) insert(ctx context.Context, rows *rowset, at span) error {
 		w.metrics.rows.WithLabelValues(rows.table).Add(float64(rows.rows))
 		return nil
 	})
+	done(err)
+	return err
 }
 
 // retry repeats do until it succeeds or ctx ends. Each attempt has its own deadline.
@@ -129,6 +133,7 @@ func (w *inserter) failure() error {
 
 func (w *inserter) try(ctx context.Context, rows *rowset, at span) error {
 	ctx = clickhouse.Context(ctx,
+		clickhouse.WithSpan(oteltrace.SpanContextFromContext(ctx)),
 		clickhouse.WithQueryID(fmt.Sprintf("%s%d-%d/%s", queryPrefix(at.tp), at.first, at.last, rows.table)),
 		clickhouse.WithSettings(clickhouse.Settings{
 			"async_insert":               0,

@@ -22,6 +22,7 @@ const (
 	tableOrders           = "orders"
 	tableProducts         = "products"
 	tablePositions        = "sink_positions"
+	tableErasures         = "erasures"
 )
 
 // position is how far a partition is in the tables. Of keystone.changes it also holds what was taken
@@ -122,6 +123,9 @@ func readStart(ctx context.Context, conn driver.Conn, at tp) (s start, err error
 	}
 	if at.topic != event.TopicChanges {
 		s.next, err = tableEnd(ctx, conn, tableEvents, at, s.position)
+		return s, err
+	}
+	if err := checkRebuilt(ctx, conn); err != nil {
 		return s, err
 	}
 	// One record of changes goes to several tables, one after the other: all from the position on is

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -93,6 +94,11 @@ func parses(t *testing.T, where string, line int, script string) {
 		if !ok {
 			continue
 		}
+		for i, arg := range args {
+			if strings.Contains(arg, "*") {
+				args[i] = os.DevNull // files of whoever runs it
+			}
+		}
 		args = slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "…" }) // and what else it takes
 		parser, help := grammar(t), false
 		parser.Exit = func(int) { help = true }
@@ -115,7 +121,7 @@ func misnamed(root *kong.Node, code string) string {
 	switch first := words[0]; {
 	case first == "keystone" || first == "./bin/keystone":
 		words = words[1:]
-	case strings.HasPrefix(first, "--"):
+	case strings.HasPrefix(first, "--") && len(first) > 2:
 		if flagOf(root, first, true) == nil {
 			return "no command has the flag " + first
 		}

@@ -182,6 +182,8 @@ var notHere = map[string]string{
 	"keystone dev":                           "a second one: TestDevLife",
 	"keystone demo page ":                    "until Ctrl-C: make test-tracker",
 	"keystone keys init ":                    "writes where only root may: TestDoctor",
+	"keystone recover ":                      "refuses beside running processors: make test-upgrade",
+	"keystone erase ":                        "destroys what other examples show: TestErase",
 	"keystone dlq show ":                     "no such letter: TestDeadLetters",
 	"keystone dlq replay keystone.events/":   "",
 	"keystone dlq drop keystone.events/":     "",

@@ -42,6 +42,7 @@ type DeadLetter struct {
 // Outcome is what a batch did, for counting after the commit.
 type Outcome struct {
 	Applied    int // events that counted
+	Erased     int // events of people who are erased: they did nothing
 	Duplicates int // events whose message id was there already
 	Merges     int // collapses included
 	Conflicts  map[identity.Reason]int
@@ -251,13 +252,35 @@ func (a *attempted) fold(events []apply.Event, more func([]apply.ProfileKey) err
 // records are what has to be produced once the batch is committed.
 func (a *attempted) records() error {
 	c := a.b.Claim
-	source := outbox.Source{Topic: c.Topic, Partition: c.Partition, NextOffset: a.b.NextOffset}
+	source := outbox.Source{Topic: c.Topic, Partition: c.Partition, NextOffset: a.b.NextOffset, Traces: a.traces()}
 	records, err := outbox.Changes(nil, source, a.result.Changes())
 	for i := range a.b.Dead {
 		records = append(records, a.b.Dead[i].Record)
 	}
 	a.out.Records = records
 	return err
+}
+
+// traces are the contexts of traced events by the profiles they belong to; of several of one profile
+// the last. Nil is none.
+func (a *attempted) traces() (by map[uuid.UUID]string) {
+	for i := range a.p.events {
+		e := &a.p.events[i]
+		if e.Trace == "" {
+			continue
+		}
+		named := e.IDs.Verified
+		if len(named) == 0 {
+			named = e.IDs.Anonymous
+		}
+		if owned := a.rows.folded.Identifiers[named[0].Node]; owned != nil {
+			if by == nil {
+				by = map[uuid.UUID]string{}
+			}
+			by[owned.ProfileID] = e.Trace
+		}
+	}
+	return by
 }
 
 // run keeps a bug in the fold from stopping the partition: one event that makes it panic is as good
@@ -296,7 +319,7 @@ func freshEvents(p *prepared, fresh map[uuid.UUID]struct{}) []apply.Event {
 }
 
 func count(out *Outcome, r *apply.Result) {
-	out.Merges = len(r.Merges)
+	out.Applied, out.Erased, out.Merges = out.Applied-r.Erased, r.Erased, len(r.Merges)
 	for _, l := range r.Lineage {
 		out.Lineage += len(l.Changes)
 	}
