@@ -90,6 +90,10 @@ test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 test-upgrade: setup build ## Upgrade, roll back, back up and restore a running installation
 	KEYSTONE_DRILL=1 $(GO_TOOL) gotestsum --format testname -- -count 1 -timeout 20m -run '^(TestUpgrade|TestBackup)' $(TESTFLAGS) ./cmd/keystone
 
+.PHONY: test-erase
+test-erase: setup build ## Erase a person from running roles, killed in between, and read the log again
+	KEYSTONE_DRILL=1 go test -count=1 -timeout 10m -run '^TestErase$$' ./cmd/keystone
+
 SEED ?= $(shell date +%s)
 CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
 

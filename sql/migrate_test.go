@@ -181,12 +181,8 @@ func TestMigrateLeavesOlderBuildsTheirSchema(t *testing.T) {
 		t.Errorf("this build works without migration 10: %v", err)
 	}
 	to(10)
-	left, err := MigrateOpen(ctx, dsn, quiet)
-	if err != nil || len(left) != 1 || left[0].Version != 11 {
-		t.Errorf("left %v, %v", left, err)
-	}
-	if err := CheckSchema(ctx, pool); err != nil {
-		t.Errorf("what takes away is for later, and this build waits for it: %v", err)
+	if _, err := MigrateOpen(ctx, dsn, quiet); !errors.Is(err, migration.ErrClosed) || !strings.Contains(err.Error(), "migration 11 works with builds from schema 10 on") {
+		t.Errorf("migration 12 comes after one that takes away, which waits: %v", err)
 	}
 	if err := Migrate(ctx, dsn, quiet); err != nil {
 		t.Fatal(err)

@@ -95,25 +95,22 @@ const awaitPoll = 200 * time.Millisecond
 // Await waits until no member of the sinks' group can write anybody who is in the first rows of erasures.
 // One that joins later reads them before it writes.
 func Await(ctx context.Context, conn driver.Conn, admin *kadm.Client, group string, rows uint64) error {
+	var silent []string // when they were asked last
 	for {
-		ignorant, err := ignorant(ctx, conn, admin, group, rows)
-		if err == nil && len(ignorant) == 0 {
-			return nil
-		}
-		if ctx.Err() == nil {
-			select {
-			case <-time.After(awaitPoll):
-				continue
-			case <-ctx.Done():
+		now, err := ignorant(ctx, conn, admin, group, rows)
+		if err == nil {
+			if silent = now; len(silent) == 0 {
+				return nil
 			}
 		}
-		switch {
-		case err != nil && !errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("ask the sinks of group %s: %w", group, err)
-		case len(ignorant) > 0:
-			return fmt.Errorf("sinks of group %s did not say that they know of the erasure: %s", group, strings.Join(ignorant, ", "))
+		select {
+		case <-time.After(awaitPoll):
+		case <-ctx.Done():
+			if len(silent) > 0 {
+				return fmt.Errorf("sinks of group %s did not say that they know of the erasure: %s", group, strings.Join(silent, ", "))
+			}
+			return fmt.Errorf("ask the sinks of group %s: %w", group, errors.Join(ctx.Err(), err))
 		}
-		return fmt.Errorf("ask the sinks of group %s: %w", group, ctx.Err())
 	}
 }
 

@@ -52,16 +52,16 @@ const (
 // What an event costs in processor time, in microseconds.
 var (
 	edgeCPU      = measured(25, "µs of CPU", "edge, an event alone in its request, 64 connections", benchEdge)
-	processorCPU = measured(27, "µs of CPU", "processor, with kfake in its process", benchStore)
-	storeCPU     = measured(32, "µs of CPU", "state store: PostgreSQL, one server", benchStore)
+	processorCPU = measured(22, "µs of CPU", "processor, with kfake in its process", benchStore)
+	storeCPU     = measured(29, "µs of CPU", "state store: PostgreSQL, one server", benchStore)
 	sinkCPU      = measured(10.9, "µs of CPU", "sink", benchSink)
 	columnsCPU   = measured(10.9, "µs of CPU", "ClickHouse: an insert, with merges of the same minutes", benchSink)
 )
 
 // What bounds one partition of the log, which is one worker's.
 var (
-	workerTime  = measured(56, "µs", "a worker's time for an event, PostgreSQL on the same machine (a batch of 500: 28 ms)", benchStore)
-	batchTrips  = measured(5, "", "round trips to the state store in a batch of 1000", "`bench/processor`")
+	workerTime  = measured(50, "µs", "a worker's time for an event, PostgreSQL on the same machine (a batch of 1000: 50 ms)", benchStore)
+	batchTrips  = measured(5, "", "round trips to the state store in a batch of 1000", benchStore)
 	batchEvents = input(Setting, 1000, "events", "events of a batch, behind a backlog", "`consume.Config.BatchRecords`")
 )
 

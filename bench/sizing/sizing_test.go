@@ -124,8 +124,8 @@ func TestFor(t *testing.T) {
 	for name, is := range map[string][2]float64{
 		"events a day":     {p.EventsADay, 432e6},
 		"edge":             {p.EdgeCores, 0.5},                                  // 10 000 × 25 µs, half idle
-		"processor":        {p.ProcessorCores, 0.54},                            //
-		"partitions":       {float64(p.Partitions), 4},                          // 12 300 a partition, half of it
+		"processor":        {p.ProcessorCores, 0.44},                            //
+		"partitions":       {float64(p.Partitions), 4},                          // 13 300 a partition, half of it
 		"brokers":          {float64(p.Brokers), 3},                             // 21 MB a second
 		"log":              {p.LogDisk, 432e6 * 3 * 696 * 3 / 0.6},              //
 		"store's nodes":    {float64(p.StoreNodes), 10},                         // of 4 TB
@@ -134,7 +134,7 @@ func TestFor(t *testing.T) {
 		"ClickHouse disks": {p.ColumnDisk, 432e6 * 365 * 128 * 2 / 0.6},         // 67 TB
 		"profiles":         {p.Profiles, 432e6 * 365 * 0.019},                   // 3 thousand million
 		"a sink's memory":  {p.SeenHours, 16e6 / 5000 / 3600.},
-		"a partition":      {math.Round(PartitionRate()), math.Round(1000 / 0.081)}, //
+		"a partition":      {math.Round(PartitionRate()), math.Round(1000 / 0.075)}, //
 	} {
 		if math.Abs(is[0]-is[1]) > 1e-6*is[1] {
 			t.Errorf("%s: %g, not %g", name, is[0], is[1])

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,13 @@ import (
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/store"
+)
+
+// The migrations from which on processors and sinks keep to erasures; those of older builds would bring the
+// erased back.
+const (
+	erasingStore   = 12
+	erasingColumns = 30
 )
 
 type eraseRootCmd struct {
@@ -68,12 +76,18 @@ func (c *erasePersonCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		profile, asked, err := c.live(a, w.states, &tenant)
-		if errors.Is(err, store.ErrUnknownProfile) {
-			return c.finished(w, &tenant, asked, err)
+		profile, asked, unknown := c.live(a, w.states, &tenant)
+		if unknown != nil && !errors.Is(unknown, store.ErrUnknownProfile) {
+			return unknown
 		}
-		if err != nil {
+		// One that was stopped is ended first: whoever is there meanwhile is somebody new.
+		if before, err := w.last(tenant.ID, asked); err != nil {
 			return err
+		} else if before != nil && (unknown != nil || before.State != store.ErasureDone) {
+			return c.resume(w, &tenant, before)
+		}
+		if unknown != nil {
+			return unknown
 		}
 		if c.DryRun {
 			return w.plan(&tenant, profile, c.Forever)
@@ -105,28 +119,17 @@ func (c *erasePersonCmd) live(a *app, states *store.Store, tenant *control.Tenan
 	return known.Profile.ProfileID, asked, nil
 }
 
-// finished is for somebody who is not there: perhaps no more.
-func (c *erasePersonCmd) finished(w *erasing, tenant *control.Tenant, asked uuid.UUID, unknown error) error {
-	all, err := w.states.Erasures(w.a.ctx, tenant.ID)
-	if err != nil {
-		return err
+// resume goes on with an erasure that was stopped, or tells of one that was not.
+func (c *erasePersonCmd) resume(w *erasing, tenant *control.Tenant, e *store.Erasure) error {
+	if e.State == store.ErasureDone {
+		w.say("was erased before, by erasure %s", e.ErasureID)
+		return c.print(w.a, e)
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		e := all[i]
-		if !e.Names(asked) {
-			continue
-		}
-		if e.State == store.ErasureDone {
-			w.say("was erased before, by erasure %s", e.ErasureID)
-			return c.print(w.a, e)
-		}
-		if c.DryRun {
-			return fmt.Errorf("erasure %s is under way: run it without --dry-run, and it goes on", e.ErasureID)
-		}
-		w.say("goes on with erasure %s", e.ErasureID)
-		return c.finish(w, tenant, e)
+	if c.DryRun {
+		return fmt.Errorf("erasure %s is under way: run it without --dry-run, and it goes on", e.ErasureID)
 	}
-	return unknown
+	w.say("goes on with erasure %s", e.ErasureID)
+	return c.finish(w, tenant, e)
 }
 
 func (c *erasePersonCmd) finish(w *erasing, tenant *control.Tenant, e *store.Erasure) error {
@@ -168,7 +171,7 @@ func (c *erasePersonCmd) confirm(a *app, profile uuid.UUID) error {
 
 type eraseAgainCmd struct {
 	eraseFlags
-	Receipts []string `arg:"" optional:"" help:"Receipts of erasures that neither store knows of any more." type:"existingfile"`
+	Receipts []string `arg:"" optional:"" help:"Files of receipts, one or more in each, that neither store knows of any more." type:"existingfile"`
 }
 
 // Help is shown below the usage.
@@ -220,11 +223,13 @@ func (c *eraseAgainCmd) read() (all []*store.Erasure, err error) {
 		if err != nil {
 			return nil, err
 		}
-		e := new(store.Erasure)
-		if err := json.Unmarshal(text, e); err != nil || e.ErasureID == uuid.Nil || len(e.Profiles) == 0 {
-			return nil, fmt.Errorf("%s is no receipt of an erasure", name)
+		for lines := json.NewDecoder(bytes.NewReader(text)); lines.More(); {
+			e := new(store.Erasure)
+			if err := lines.Decode(e); err != nil || e.ErasureID == uuid.Nil || len(e.Profiles) == 0 {
+				return nil, fmt.Errorf("%s is no receipt of an erasure", name)
+			}
+			all = append(all, e)
 		}
-		all = append(all, e)
 	}
 	return all, nil
 }
@@ -287,6 +292,9 @@ func erasures(a *app, plane *control.Plane, states *store.Store, ref string) ([]
 // with opens what an erasure needs: both stores and the log.
 func (c *eraseFlags) with(a *app, work func(*erasing) error) error {
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
+		return err
+	}
+	if err := buildsFrom(a.ctx, &c.target, erasingStore, erasingColumns); err != nil {
 		return err
 	}
 	return c.withStore(a, func(plane *control.Plane, states *store.Store) error {

@@ -53,6 +53,17 @@ func (w *erasing) say(format string, args ...any) {
 	fmt.Fprintf(w.a.stderr, "keystone erase: "+format+"\n", args...)
 }
 
+// last is the latest erasure of an identifier or a profile that is not done, else the latest; nil: none.
+func (w *erasing) last(tenant, of uuid.UUID) (found *store.Erasure, err error) {
+	all, err := w.states.Erasures(w.a.ctx, tenant)
+	for _, e := range all {
+		if e.Names(of) && (found == nil || found.State == store.ErasureDone || e.State != store.ErasureDone) {
+			found = e
+		}
+	}
+	return found, err
+}
+
 // plan prints what would go.
 func (w *erasing) plan(tenant *control.Tenant, profile uuid.UUID, forever bool) error {
 	e, err := w.states.PlanErasure(w.a.ctx, tenant.ID, profile, forever)

@@ -121,8 +121,7 @@ func migrateRest(ctx context.Context, t *target, topics service.Topics) error {
 	return topics.Ensure(ctx, t.Brokers, t.Broker.options...)
 }
 
-// noOlderBuilds looks at who is in the roles' groups: each says in its client's id which schema it was made
-// for. Edges are in no group; what is taken away from them they notice when they start.
+// noOlderBuilds looks whether anybody runs who needs what is about to be taken away.
 func noOlderBuilds(ctx context.Context, t *target) error {
 	stored, err := sql.Steps()
 	if err != nil {
@@ -132,12 +131,18 @@ func noOlderBuilds(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
+	return buildsFrom(ctx, t, migration.Oldest(stored), migration.Oldest(columns))
+}
+
+// buildsFrom looks at who is in the roles' groups: each says in its client's id which schema it was made
+// for. Edges are in no group; what is taken away from them they notice when they start.
+func buildsFrom(ctx context.Context, t *target, stored, columns int64) error {
 	client, err := kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}
 	defer client.Close()
-	needs := map[string]int64{consume.DefaultConfig().Group: migration.Oldest(stored), sink.DefaultConfig().Group: migration.Oldest(columns)}
+	needs := map[string]int64{consume.DefaultConfig().Group: stored, sink.DefaultConfig().Group: columns}
 	groups, err := kadm.NewClient(client).DescribeGroups(ctx, slices.Sorted(maps.Keys(needs))...)
 	if err != nil {
 		return fmt.Errorf("look who runs: %w", err)
@@ -145,7 +150,7 @@ func noOlderBuilds(ctx context.Context, t *target) error {
 	for _, g := range groups.Sorted() {
 		for _, m := range g.Members {
 			if made, ok := service.SchemaOf(m.ClientID); needs[g.Group] > 0 && (!ok || made < needs[g.Group]) {
-				return fmt.Errorf("%s has a member of an older build (client %s on %s), which would stop working: replace it first", g.Group, m.ClientID, m.ClientHost)
+				return fmt.Errorf("%s has a member of an older build (client %s on %s), which is too old for this: replace it first", g.Group, m.ClientID, m.ClientHost)
 			}
 		}
 	}

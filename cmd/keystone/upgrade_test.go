@@ -19,11 +19,11 @@ import (
 	"github.com/keystone-cdp/keystone/sql"
 )
 
-// drill is for tests of minutes, that `make test-upgrade` runs.
+// drill is for tests of minutes, that `make test-upgrade` and `make test-erase` run.
 func drill(t *testing.T) {
 	t.Helper()
 	if os.Getenv("KEYSTONE_DRILL") == "" {
-		t.Skip("long: make test-upgrade runs it")
+		t.Skip("long: make test-upgrade or make test-erase runs it")
 	}
 }
 

@@ -81,6 +81,9 @@ func (s *Store) erase(ctx context.Context, e *Erasure, again bool) error {
 		})
 		switch {
 		case err == nil:
+			for table, rows := range e.StateStore { // of the first time
+				done.StateStore[table] = max(rows, done.StateStore[table])
+			}
 			*e = *done
 			return nil
 		case attempt < unmergeAttempts && ambiguous(err):

@@ -26,9 +26,10 @@ func (s *Store) Profiles(ctx context.Context, tenant uuid.UUID, tombstones bool)
 		last = rows[len(rows)-1].ProfileID
 		return rows, s.name(ctx, tenant, rows)
 	})
+	grave := event.GraveID(tenant) // there is nobody in it
 	return func(yield func(*ProfileRow, error) bool) {
 		for p, err := range all {
-			if err == nil && p.MergedInto != nil && !tombstones {
+			if err == nil && (p.MergedInto != nil && !tombstones || p.ProfileID == grave) {
 				continue
 			}
 			if !yield(p, err) {

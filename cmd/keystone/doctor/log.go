@@ -260,7 +260,7 @@ func (d *Doctor) checkTopicRetention(ctx context.Context, topic string, next map
 			young, timed := old.Lookup(topic, start.Partition)
 			switch {
 			case at < start.At:
-				d.report.add("retention", Stops, "raise retention.ms and retention.bytes; what is lost can only come from the senders, or from ClickHouse's raw column",
+				d.report.add("retention", Stops, "raise retention.ms and retention.bytes; what is lost can only come from the senders, or, to profiles, from ClickHouse's events; to changes: keystone recover",
 					"%s/%d: the log has removed %d records before the %s had them", topic, start.Partition, start.At-at, stage)
 			case timed && young.Offset > at:
 				d.report.add("retention", Warning, "start more of it, or raise retention.ms until it has caught up",
