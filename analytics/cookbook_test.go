@@ -48,8 +48,8 @@ func TestCookbook(t *testing.T) {
 
 	text := cookbook
 	entries := recipe.FindAllStringSubmatch(text, -1)
-	if headings := strings.Count(text, "\n## "); len(entries) != headings {
-		t.Errorf("%d entries under %d headings", len(entries), headings)
+	if headings, blocks := strings.Count(text, "\n## "), strings.Count(text, "```")/2; len(entries) != headings || len(entries) != blocks {
+		t.Errorf("%d entries, %d blocks under %d headings", len(entries), blocks, headings)
 	}
 	for _, e := range entries {
 		t.Run(e[1], func(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -122,7 +123,8 @@ func TestLeaveTypesExitOnceAndKillsAnEngineThatStays(t *testing.T) {
 	var prompt bytes.Buffer
 	l := newLeaver(&prompt)
 	killed := make(chan struct{}, 2)
-	l.kill = func() { killed <- struct{}{} }
+	hungUp := make(chan struct{}, 2)
+	l.kill, l.hangUp = func() { killed <- struct{}{} }, func() { hungUp <- struct{}{} }
 	if l.asked() {
 		t.Error("asked before")
 	}
@@ -132,4 +134,43 @@ func TestLeaveTypesExitOnceAndKillsAnEngineThatStays(t *testing.T) {
 		t.Errorf("typed %q", prompt.String())
 	}
 	<-killed
+	<-hungUp
+	if len(hungUp) > 0 {
+		t.Error("hung up twice")
+	}
+}
+
+func TestOnlyConnectionsAreHungUp(t *testing.T) {
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.DialTCP("tcp4", nil, listener.Addr().(*net.TCPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	local, remote, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	defer remote.Close()
+	for name, x := range map[string]struct {
+		of   syscall.Conn
+		want bool
+	}{"listener": {listener, false}, "connection": {client, true}, "pipe": {local, false}} {
+		raw, err := x.of.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) {
+			if got := connected(int(fd)); got != x.want {
+				t.Errorf("%s: %v", name, got)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -13,7 +13,7 @@ import (
 
 const (
 	// leaveTimeout is how long the engine may take to end after it was asked;
-	// it took up to 7 s with open connections. Killing it then is safe: the
+	// it took up to 7 s with busy connections. Killing it then is safe: the
 	// engine loses no acknowledged insert.
 	leaveTimeout = 15 * time.Second
 	// orphanTimeout is the same without a parent. It is short because nobody
@@ -25,12 +25,13 @@ const (
 type leaver struct {
 	prompt  io.Writer
 	kill    func() // ends the process at once
+	hangUp  func() // lets go of clients that only wait
 	once    sync.Once
 	leaving atomic.Bool
 }
 
 func newLeaver(prompt io.Writer) *leaver {
-	return &leaver{prompt: prompt, kill: func() {
+	return &leaver{prompt: prompt, hangUp: hangUp, kill: func() {
 		fmt.Fprintln(os.Stderr, "keystone-clickhouse: engine did not leave in time, killing it")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}}
@@ -60,7 +61,10 @@ func (l *leaver) onEOF(pipe io.Reader) {
 func (l *leaver) leave(d time.Duration) {
 	time.AfterFunc(d, l.kill)
 	l.leaving.Store(true)
-	l.once.Do(func() { _, _ = io.WriteString(l.prompt, "exit\n") })
+	l.once.Do(func() {
+		_, _ = io.WriteString(l.prompt, "exit\n")
+		go l.hangUp()
+	})
 }
 
 // asked says whether the session was asked to end.

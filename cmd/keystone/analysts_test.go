@@ -13,7 +13,7 @@ import (
 // An analyst's login, made by the command line while events come in: it sees its tenant and is there
 // over restarts, until it is dropped; no event is lost by ClickHouse's being started again for it.
 func TestAnalysts(t *testing.T) {
-	dir := folder(t)
+	dir := lived(t)
 	d := startDev(t, dir)
 	fields(t, d.keystone(t, "tenants", "create", "acme", "Acme Ltd"))
 	acme := *d

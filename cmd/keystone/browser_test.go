@@ -17,7 +17,7 @@ func browser(t *testing.T) string {
 	t.Helper()
 	sdksDir(t)
 	path, err := exec.LookPath("chromium")
-	missing(t, "chromium", err)
+	missing(t, "chromium (make sdks)", err)
 	return path
 }
 
@@ -76,18 +76,10 @@ var browserRuns = []browserRun{
 // another site, and wants the same person, order and rows of each, whatever fails on the way.
 func TestBrowserSDKs(t *testing.T) {
 	browser(t)
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	shop := newSite(t)
 	devices := make([]string, len(browserRuns))
-	driven := t.Run("drive", func(t *testing.T) {
-		for i, r := range browserRuns {
-			t.Run(r.name(), func(t *testing.T) {
-				t.Parallel()
-				devices[i] = r.drive(t, d, shop)
-			})
-		}
-	})
-	if !driven {
+	if !drives(t, browserRuns, func(t *testing.T, i int, r browserRun) { devices[i] = r.drive(t, d, shop) }) {
 		return
 	}
 	for i, r := range browserRuns {

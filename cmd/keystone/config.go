@@ -25,7 +25,7 @@ func (configCmd) Help() string {
 	return `Give the flags and the environment that the role would get.
 
 Examples:
-  keystone config print edge --listen :8080
+  keystone config print edge --listen :8080 --spool-dir /var/lib/keystone/spool
   KEYSTONE_SPOOL_BYTES=1 keystone config check edge
   keystone config line migrate --replication 3`
 }

@@ -16,7 +16,7 @@ type readable struct {
 // lets a page do with the answers decides, not our reading of it.
 func TestBrowserCORS(t *testing.T) {
 	browser(t)
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	f, shop := newFront(t, d.EdgeURL, nil), newSite(t)
 	tracker := func(args ...string) string {
 		return d.createKey(t, append([]string{"--scope", "tracker"}, args...)...)

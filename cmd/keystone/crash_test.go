@@ -161,7 +161,7 @@ func TestCrash(t *testing.T) {
 	}
 	total := int64(crashUsers * crashEventsPerUser)
 
-	calm := startDev(t, folder(t))
+	calm := startDev(t, lived(t))
 	var acked atomic.Int64
 	if err := sendAll(t.Context(), calm, &acked); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestCrash(t *testing.T) {
 		t.Fatalf("the calm run has %d profiles, want %d", n, crashUsers)
 	}
 
-	dir := folder(t)
+	dir := lived(t)
 	d := startDev(t, dir)
 	listen := strings.TrimPrefix(d.EdgeURL, "http://")
 	client := *d // the clients keep their address and key over the restarts

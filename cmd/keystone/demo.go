@@ -32,7 +32,7 @@ computer, among crawlers, repeated and late deliveries. Then it waits until all 
 shows what came out beside what the shop itself counted.
 
 Example:
-  keystone demo --events 200000 --seed 7`
+  keystone demo --events 5000 --seed 7`
 }
 
 // demoWait bounds the wait for processor and sink, per event sent and at the least.

@@ -77,7 +77,7 @@ A record counts once, however often it is replayed: message ids are remembered f
 Examples:
   keystone dlq replay keystone.events/3/1042
   keystone dlq replay --all --reason unknown_tenant --dry-run
-  keystone dlq list --state replaying --json | jq -r .id | xargs keystone dlq replay --again`
+  keystone dlq list --state replaying --json | jq -r .id | xargs -r keystone dlq replay --again`
 }
 
 // Run replays.

@@ -63,7 +63,7 @@ func says(t *testing.T, text string, parts ...string) {
 // Three records are poison: of a tenant that does not exist yet, of no tenant, and one that will never
 // be an event. The first is replayed once its tenant is there, the second dropped, the third fails again.
 func TestDeadLetters(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	late := uuid.New()
 	headless := poison(late, `{"anonymous_id":"x","event_type":"page"}`)
 	headless.Headers = nil

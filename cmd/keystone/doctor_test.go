@@ -130,7 +130,7 @@ func TestDoctor(t *testing.T) {
 
 // TestDoctorOfDev runs it as the README says, in words.
 func TestDoctorOfDev(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	out := d.keystone(t, "doctor")
 	if !strings.Contains(out, "Nothing stops events; 0 warnings.") || !strings.Contains(out, "came through on all 4 partitions") {
 		t.Error(out)

@@ -28,9 +28,9 @@ func (explainCmd) Help() string {
 called, and why each attribute is what it is: by which event or merge, and by which rule.
 
 Examples:
-  keystone explain --tenant demo --profile 5d1c…
-  keystone explain --tenant demo --profile 5d1c… --path /address/city
-  keystone explain --tenant demo --profile 5d1c… --json | jq .merges`
+  keystone explain --tenant demo --profile 5d1c8a4e-0b7f-5c3e-9a61-2f4b8d7e6c50
+  keystone explain --tenant demo --profile 5d1c8a4e-0b7f-5c3e-9a61-2f4b8d7e6c50 --path /address/city
+  keystone explain --tenant demo --profile 5d1c8a4e-0b7f-5c3e-9a61-2f4b8d7e6c50 --json | jq .merges`
 }
 
 // explanation is what the command tells.

@@ -11,7 +11,7 @@ import (
 // TestExportPerson hands out all that is known of one person: what a device did before it was known
 // whose it is, from both stores; and nothing of anybody else.
 func TestExportPerson(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	d.ingest(t, `{"message_id":"1","anonymous_id":"phone","event_type":"page","context":{"page":{"url":"https://shop.example/a"}}}`)
 	d.ingest(t, `{"message_id":"2","anonymous_id":"phone","identity":"Bob@example.com","event_type":"identify","payload":{"city":"Bonn","n":9007199254740993}}`)
 	d.ingest(t, `{"message_id":"3","anonymous_id":"phone","event_type":"track","event_name":"Order Completed","payload":{"order_id":"O-1","total":10.50,"currency":"EUR"}}`)

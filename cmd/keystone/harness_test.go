@@ -26,38 +26,37 @@ import (
 // These tests drive the real binary as a user would: `keystone dev` in a process of its own, HTTP in,
 // the command line and ClickHouse out.
 
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
 func TestMain(m *testing.M) {
 	code := enginetest.Main(m)
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir) // a temporary folder
+	if template.dir != "" {
+		_ = os.RemoveAll(template.dir) // temporary
 	}
 	os.Exit(code)
 }
+
+// makeBuild is what `make build` does, word for word: after it, nothing is linked again.
+var makeBuild = sync.OnceValues(func() (string, error) {
+	bin, err := filepath.Abs("../../bin")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "./cmd/keystone", "./cmd/keystone-clickhouse")
+	cmd.Dir, cmd.Env = filepath.Dir(bin), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return filepath.Join(bin, "keystone"), nil
+})
 
 // binary builds keystone and its launcher once, and answers keystone's path.
 func binary(t *testing.T) string {
 	t.Helper()
 	enginetest.EnginesDir(t)
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "keystone-bin-"); built.err != nil {
-			return
-		}
-		cmd := exec.Command("go", "build", "-o", built.dir, ".", "../keystone-clickhouse")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("%w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	path, err := makeBuild()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return filepath.Join(built.dir, "keystone")
+	return path
 }
 
 // dev is a running `keystone dev`.
@@ -73,6 +72,34 @@ type dev struct {
 // folder is a data folder of the test that the state store's account can enter: in one of
 // t.TempDir, root's stores would move to a place that outlives the test.
 func folder(t *testing.T) string { return enginetest.Folder(t) }
+
+// template is a data folder in which a dev was once. Its copies spare tests a first start: the state
+// store's initialization and all migrations, 1.5 s of processor time.
+var template struct {
+	once sync.Once
+	dir  string
+}
+
+// lived is a folder whose dev has run before and has taken nothing, for tests that are not about a first start.
+func lived(t *testing.T) string {
+	t.Helper()
+	template.once.Do(func() {
+		d := startDev(t, folder(t))
+		d.stop(t)
+		if err := os.Rename(d.dir, d.dir+"-template"); err != nil {
+			t.Fatal(err)
+		}
+		template.dir = d.dir + "-template"
+	})
+	if template.dir == "" {
+		t.Fatal("the first dev did not come up; see the test before")
+	}
+	dir := folder(t)
+	if out, err := exec.Command("cp", "-a", template.dir+"/.", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
 
 // startTimeout is generous: the tests of other packages share the machine.
 const startTimeout = 90 * time.Second
@@ -92,9 +119,13 @@ func command(bin string, args ...string) *exec.Cmd {
 // launchDev starts a dev and does not wait for it.
 func launchDev(t *testing.T, dir string, args ...string) *dev {
 	t.Helper()
-	bin := binary(t)
 	args = append([]string{"dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)
-	d := &dev{bin: bin, dir: dir, cmd: command(bin, args...), log: new(lockedBuffer), done: make(chan struct{})}
+	return launch(t, dir, command(binary(t), args...))
+}
+
+func launch(t *testing.T, dir string, cmd *exec.Cmd) *dev {
+	t.Helper()
+	d := &dev{bin: cmd.Path, dir: dir, cmd: cmd, log: new(lockedBuffer), done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -107,6 +138,13 @@ func launchDev(t *testing.T, dir string, args ...string) *dev {
 func startDev(t *testing.T, dir string, args ...string) *dev {
 	t.Helper()
 	d := launchDev(t, dir, args...)
+	d.ready(t)
+	return d
+}
+
+// ready waits until it has said where it is.
+func (d *dev) ready(t *testing.T) {
+	t.Helper()
 	deadline := time.Now().Add(startTimeout)
 	for {
 		select {
@@ -114,9 +152,9 @@ func startDev(t *testing.T, dir string, args ...string) *dev {
 			t.Fatalf("dev ended: %v\n%s", d.err, d.log)
 		case <-time.After(50 * time.Millisecond):
 		}
-		if info, err := readDevInfo(dir); err == nil && strings.Contains(d.log.String(), info.EdgeURL) {
+		if info, err := readDevInfo(d.dir); err == nil && strings.Contains(d.log.String(), info.EdgeURL) {
 			d.devInfo = *info
-			return d
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("dev is not ready after %s:\n%s", startTimeout, d.log)
@@ -143,6 +181,9 @@ func (d *dev) kill(t *testing.T) {
 	t.Helper()
 	children := childrenOf(t, d.cmd.Process.Pid)
 	_ = d.cmd.Process.Kill() // gone already is fine
+	if a := d.cmd.SysProcAttr; a != nil && a.Setpgid {
+		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // make's children
+	}
 	<-d.done
 	enginetest.WaitGone(t, children...)
 }
@@ -231,6 +272,9 @@ func (d *dev) sql(t *testing.T, query string) []string {
 	return strings.Split(text, "\n")
 }
 
+// senders keep their connections: of those that are idle, the default client closes all but two.
+var senders = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: crashClients}}
+
 // answer is an HTTP answer of the edge.
 type answer struct {
 	status int
@@ -246,7 +290,7 @@ func (d *dev) post(ctx context.Context, path, key, contentType string, body []by
 	}
 	req.Header.Set("X-API-Key", key)
 	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := senders.Do(req)
 	if err != nil {
 		return nil, err
 	}

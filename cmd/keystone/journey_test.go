@@ -178,7 +178,7 @@ func TestJourney(t *testing.T) {
 // TestSharedDevice is acceptance case 13 and 14, as analysts see it: one device, two people, three
 // spans of time.
 func TestSharedDevice(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	d.ingest(t,
 		`{"message_id":"1","anonymous_id":"pad","event_type":"page"}`,
 		`{"message_id":"2","anonymous_id":"pad","identity":"ann@example.com","event_type":"identify"}`,
@@ -201,7 +201,7 @@ func TestSharedDevice(t *testing.T) {
 
 // TestSegmentDialect sends what an unchanged Segment SDK sends.
 func TestSegmentDialect(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	body := `{"batch":[
 		{"type":"page","messageId":"s1","anonymousId":"web-1","name":"Home","properties":{"url":"https://shop.example/"},"timestamp":"2026-11-01T00:00:00Z"},
 		{"type":"identify","messageId":"s2","anonymousId":"web-1","userId":"u-7","traits":{"email":"eve@example.com","plan":"pro"}},

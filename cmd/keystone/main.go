@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	command, err := parser.Parse(args)
 	if err != nil {
 		if parse := new(kong.ParseError); errors.As(err, &parse) {
-			return fmt.Errorf("%w; see keystone --help", err)
+			return fmt.Errorf("%w; see %s --help", err, helpful(parse.Context))
 		}
 		return err
 	}
@@ -92,6 +92,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	return command.Run(&app{ctx: ctx, log: log, stdin: stdin, stdout: stdout, stderr: stderr, role: command.Selected().Name})
+}
+
+// helpful is the command whose help tells what was wrong: as much of it as was understood.
+func helpful(c *kong.Context) string {
+	if c == nil || c.Selected() == nil {
+		return "keystone"
+	}
+	return c.Selected().FullPath()
 }
 
 func newParser(stdout, stderr io.Writer) (*cli, *kong.Kong, error) {

@@ -28,7 +28,7 @@ func fields(t *testing.T, text string) map[string]any {
 // TestOperator makes a second tenant by the command line, and wants the two to know nothing of each
 // other; then exchanges a key for another, and wants the old one refused within 10 seconds.
 func TestOperator(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	fields(t, d.keystone(t, "tenants", "create", "acme", "Acme Ltd"))
 	settings := filepath.Join(t.TempDir(), "settings.json")
 	if err := os.WriteFile(settings, []byte(`{"default_region":"DE","kinds":["loyalty"],"retention_days":30}`), 0o600); err != nil {

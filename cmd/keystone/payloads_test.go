@@ -33,7 +33,7 @@ func collection(t *testing.T) []payloads.Case {
 // endpoint it is meant for, and wants of each the fate that the specification gives it; then every
 // accepted event in ClickHouse, once.
 func TestRealPayloads(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	cases := collection(t)
 	for _, c := range cases {
 		req, err := http.NewRequestWithContext(t.Context(), c.Method, d.EdgeURL+c.Path, bytes.NewReader(c.Body))

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-json"
+	"golang.org/x/sync/errgroup"
 )
 
 // sdkTimeout ends a driver that hangs. The longest back-off of an SDK is some twelve seconds, and the
@@ -29,7 +30,7 @@ const sdkTimeout = 3 * time.Minute
 func sdksDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "sdks")
-	missing(t, "the SDKs", fileError(filepath.Join(dir, "node_modules", ".package-lock.json")))
+	missing(t, "the SDKs (make sdks)", fileError(filepath.Join(dir, "node_modules", ".package-lock.json")))
 	_, err := exec.LookPath("node")
 	missing(t, "node", err)
 	return dir
@@ -41,9 +42,9 @@ func missing(t *testing.T, what string, err error) {
 	switch {
 	case err == nil:
 	case os.Getenv("CI") == "":
-		t.Skipf("needs %s, run \"make sdks\": %v", what, err)
+		t.Skipf("needs %s: %v", what, err)
 	default:
-		t.Fatalf("needs %s, run \"make sdks\": %v", what, err)
+		t.Fatalf("needs %s: %v", what, err)
 	}
 }
 
@@ -74,6 +75,26 @@ func driveWith(t *testing.T, input, script string, args ...string) ([]byte, erro
 		t.Logf("%s %v: %v\n%s", script, args, err, errs.String())
 	}
 	return out.Bytes(), err
+}
+
+// sideBySide is how many drives run at once. They are SDKs that wait before they try again, so it is more
+// than there are cores, as -parallel would have it.
+const sideBySide = 4
+
+// drives runs what needs its own SDK each side by side, and tells whether all of it went well.
+func drives[R interface{ name() string }](t *testing.T, runs []R, drive func(t *testing.T, i int, r R)) bool {
+	t.Helper()
+	return t.Run("drive", func(t *testing.T) {
+		var group errgroup.Group
+		group.SetLimit(sideBySide)
+		for i, r := range runs {
+			group.Go(func() error {
+				t.Run(r.name(), func(t *testing.T) { drive(t, i, r) })
+				return nil
+			})
+		}
+		_ = group.Wait() // the tests have said what went wrong
+	})
 }
 
 // seen is a request that came to a front, with its answer.

@@ -19,7 +19,7 @@ var serverSDKs = []serverSDK{{"segment-3", false}, {"segment-2", false}, {"segme
 // TestServerSDKs points every server SDK, as it comes from npm, at one running pipeline.
 func TestServerSDKs(t *testing.T) {
 	sdksDir(t)
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	t.Run("journey", func(t *testing.T) { testJourneys(t, d) })
 	t.Run("retry", func(t *testing.T) { testRetries(t, d) })
 	t.Run("large", func(t *testing.T) { testLargeEvents(t, d) })
@@ -140,20 +140,15 @@ func testRetries(t *testing.T, d *dev) {
 		slow := d.createKey(t, "--scope", "integration", "--rate", "10", "--burst", "1")
 		runs = append(runs, retryRun{"limit", sdk, slow, nil, 429})
 	}
-	driven := t.Run("drive", func(t *testing.T) {
-		for _, r := range runs {
-			t.Run(r.name(), func(t *testing.T) {
-				t.Parallel()
-				f := newFront(t, d.EdgeURL, r.fault)
-				if _, err := drive(t, "node.mjs", r.sdk, f.URL, r.key, "burst", fmt.Sprint(events), r.fails); err != nil {
-					t.Errorf("the SDK reports a loss: %v", err)
-				}
-				if posts := f.requests(http.MethodPost); r.refused != 0 && !slices.ContainsFunc(posts, func(s seen) bool {
-					return s.status == r.refused && s.answer.Get("Retry-After") != ""
-				}) {
-					t.Errorf("nothing of %d requests was refused", len(posts))
-				}
-			})
+	driven := drives(t, runs, func(t *testing.T, _ int, r retryRun) {
+		f := newFront(t, d.EdgeURL, r.fault)
+		if _, err := drive(t, "node.mjs", r.sdk, f.URL, r.key, "burst", fmt.Sprint(events), r.fails); err != nil {
+			t.Errorf("the SDK reports a loss: %v", err)
+		}
+		if posts := f.requests(http.MethodPost); r.refused != 0 && !slices.ContainsFunc(posts, func(s seen) bool {
+			return s.status == r.refused && s.answer.Get("Retry-After") != ""
+		}) {
+			t.Errorf("nothing of %d requests was refused", len(posts))
 		}
 	})
 	if !driven {

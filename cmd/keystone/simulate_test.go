@@ -145,7 +145,7 @@ func committed(t *testing.T, admin *kadm.Client, ends kadm.ListedOffsets) kadm.O
 
 // A dry run tells what other limits and other reading of traits would do, and changes nothing at all.
 func TestIdentitySimulate(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	d.ingest(t,
 		`{"message_id":"m1","anonymous_id":"tab","event_type":"page"}`,
 		`{"message_id":"m2","anonymous_id":"tab","identity":{"crm_id":"u1","email":"a@example.com"},"event_type":"identify"}`,

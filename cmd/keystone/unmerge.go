@@ -38,7 +38,7 @@ it is in the lineage (cause_kind "unmerge").
 It takes the past back, not the future: an event that names both again merges them again.
 
 Examples:
-  keystone unmerge --tenant demo --merge 0f0a…
+  keystone unmerge --tenant demo --merge 0f0a4d7e-3c5b-4a9e-8f21-6d0b7c9e1a42
   keystone unmerge --resend`
 }
 

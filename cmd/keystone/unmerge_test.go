@@ -9,7 +9,7 @@ import (
 
 // A visitor logs in, is explained, and the collapse is taken back: in the state store and in ClickHouse.
 func TestUnmergeAndExplain(t *testing.T) {
-	d := startDev(t, folder(t))
+	d := startDev(t, lived(t))
 	d.ingest(t,
 		`{"message_id":"u1","anonymous_id":"tab","event_type":"identify","payload":{"city":"Chicago","pet":"cat"}}`,
 		`{"message_id":"u2","anonymous_id":"tab","event_type":"page"}`,

@@ -146,9 +146,11 @@ func (d *Difference) nothing() bool {
 }
 
 func (d *Difference) finish() {
-	byID := func(a, b Profile) int { return identity.CompareIDs(a.ID, b.ID) }
-	slices.SortFunc(d.Current, byID)
-	slices.SortFunc(d.New, byID)
+	largest := func(a, b Profile) int {
+		return cmp.Or(cmp.Compare(b.Events, a.Events), identity.CompareIDs(a.ID, b.ID))
+	}
+	slices.SortFunc(d.Current, largest)
+	slices.SortFunc(d.New, largest)
 	switch a, b := len(d.Current), len(d.New); {
 	case a == 0:
 		d.Kind = Appears

@@ -191,7 +191,7 @@ func (d *Doctor) checkLogDirs(ctx context.Context) {
 		switch {
 		case dir.Err != nil:
 			d.report.add("disk", Stops, "look at that broker's disk", "broker %d's %s: %v", dir.Broker, dir.Dir, dir.Err)
-		case dir.TotalBytes > 0 && dir.UsableBytes >= 0:
+		case dir.TotalBytes > 0 && dir.UsableBytes >= 0 && dir.UsableBytes <= dir.TotalBytes: // kfake makes numbers up
 			d.space(fmt.Sprintf("broker %d's %s", dir.Broker, dir.Dir), uint64(dir.UsableBytes), uint64(dir.TotalBytes), 0)
 		}
 	}

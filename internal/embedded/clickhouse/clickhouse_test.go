@@ -3,7 +3,9 @@ package clickhouse_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +115,29 @@ func TestDataAndPasswordSurviveARestart(t *testing.T) {
 }
 
 // A relative folder, as "make run" gives it.
+// A client that keeps its connection and says nothing (a dashboard, a browser) holds up no end. Without
+// the launcher's doing the engine waits five seconds for it, however quick the machine is.
+func TestIdleClientsHoldUpNoEnd(t *testing.T) {
+	server := start(t, enginetest.ClickHouseConfig(t, t.TempDir()))
+	conn := open(t, server.NativeDSN()) // closed after the server
+	if err := conn.Ping(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(server.HTTPDSN() + "&query=SELECT+1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close() // back into the pool, open
+	began := time.Now()
+	stop(t, server)
+	if took := time.Since(began); took >= 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 func TestServerIsConfiguredAsAsked(t *testing.T) {
 	cfg := enginetest.ClickHouseConfig(t, "data")
 	t.Chdir(t.TempDir())
