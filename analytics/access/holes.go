@@ -14,6 +14,8 @@ import (
 var probes = []struct{ sql, sees string }{
 	{"SELECT * FROM mergeTreeIndex(currentDatabase(), 'events') LIMIT 1",
 		"the keys of one row in 8192 of every tenant (day, event name, node) by the table function mergeTreeIndex; closed in ClickHouse 26.3.22.6, 26.5.8.18, 26.6.4.10, 26.7.6.5"},
+	{"SELECT throwIf(uniqExact(tenant_id) < 2) FROM events",
+		"other tenants' rows: the servers of the cluster log in to each other (user and password in remote_servers) instead of passing on who asks (secret)"},
 	{"SELECT file('/etc/hostname')", "files of the server by the function file"},
 	{"SELECT * FROM file('/etc/hostname', LineAsString)", "files of the server by the table function file"},
 	{"SELECT * FROM url('http://127.0.0.1:9/', LineAsString)", "other servers by the table function url"},

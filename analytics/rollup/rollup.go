@@ -13,6 +13,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 // suffix is what the name of a materialized view has beside that of the table it fills.
@@ -26,14 +28,28 @@ const lastInserts = 20
 const recent = `
 SELECT topic, partition, toInt64(min(toUnixTimestamp64Milli(loaded_at))) FROM
 (
-	SELECT DISTINCT topic, partition, loaded_at FROM events
+	SELECT DISTINCT topic, partition, loaded_at FROM %s
 	ORDER BY loaded_at DESC LIMIT {n:UInt32} BY topic, partition
 )
 GROUP BY topic, partition ORDER BY topic, partition`
 
-// Catch adds the last inserts to the rollups once more.
-func Catch(ctx context.Context, conn driver.Conn) error {
-	filter, err := tail(ctx, conn)
+// Catch adds the last inserts to the rollups once more, on every shard: a rollup is where its events are.
+func Catch(ctx context.Context, servers *shard.Servers) error {
+	set, err := servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	for _, conn := range set.All() {
+		if err := catch(ctx, conn, set.Layout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func catch(ctx context.Context, conn driver.Conn, layout shard.Layout) error {
+	events := layout.Local("events")
+	filter, err := tail(ctx, conn, events)
 	if err != nil || filter == "" {
 		return err
 	}
@@ -44,10 +60,10 @@ func Catch(ctx context.Context, conn driver.Conn) error {
 	for _, f := range fills {
 		// Name and SELECT are those of our own migrations.
 		ctx := clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-			"additional_table_filters": clickhouse.CustomSetting{Value: "{" + quote(f.database+".events") + ": " + quote(filter) + "}"},
+			"additional_table_filters": clickhouse.CustomSetting{Value: "{" + quote(f.database+"."+events) + ": " + quote(filter) + "}"},
 			"async_insert":             0,
 		}))
-		target := strings.TrimSuffix(f.name, suffix)
+		target := layout.Local(strings.TrimSuffix(f.name, suffix))
 		if err := conn.Exec(ctx, "INSERT INTO "+target+" "+f.query); err != nil {
 			return fmt.Errorf("catch up rollup %s: %w", target, err)
 		}
@@ -56,8 +72,8 @@ func Catch(ctx context.Context, conn driver.Conn) error {
 }
 
 // tail is a condition on events that holds for the last inserts; empty where there were none.
-func tail(ctx context.Context, conn driver.Conn) (string, error) {
-	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"n": fmt.Sprint(lastInserts)})), recent)
+func tail(ctx context.Context, conn driver.Conn, events string) (string, error) {
+	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"n": fmt.Sprint(lastInserts)})), fmt.Sprintf(recent, events))
 	if err != nil {
 		return "", fmt.Errorf("find the last inserts: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	embedded "github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
@@ -97,7 +98,7 @@ func agree(t *testing.T, conn driver.Conn, want bool) {
 func TestExactHoweverOften(t *testing.T) {
 	conn := open(t, enginetest.ClickHouse(t).NativeDSN)
 	ctx := t.Context()
-	if err := Catch(ctx, conn); err != nil {
+	if err := Catch(ctx, shard.One(conn)); err != nil {
 		t.Fatalf("of nothing: %v", err)
 	}
 	for partition := range 2 {
@@ -129,7 +130,7 @@ func TestExactHoweverOften(t *testing.T) {
 	}
 	agree(t, conn, false)
 	for range 2 {
-		if err := Catch(ctx, conn); err != nil {
+		if err := Catch(ctx, shard.One(conn)); err != nil {
 			t.Fatal(err)
 		}
 		agree(t, conn, true)
@@ -180,7 +181,7 @@ func TestExactAfterKills(t *testing.T) {
 				t.Fatal("ClickHouse does not come back")
 			}
 		}
-		if err := Catch(t.Context(), conn); err != nil {
+		if err := Catch(t.Context(), shard.One(conn)); err != nil {
 			t.Fatal(err)
 		}
 		agree(t, conn, true)

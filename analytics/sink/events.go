@@ -98,7 +98,7 @@ func (w *eventWork) lookUp(ctx context.Context) error {
 	}
 	var known map[message]bool
 	err := w.insert.retry(ctx, tableEvents, func(ctx context.Context) (err error) {
-		known, err = b.suspects.known(ctx, w.insert.conn)
+		known, err = b.suspects.known(ctx, w.insert.servers)
 		return err
 	})
 	if err != nil {
@@ -130,7 +130,7 @@ func (w *eventWork) flush(ctx context.Context, at span) error {
 	// One load time for the batch, also when the insert is repeated: it chooses the partition, and a
 	// token is remembered for each partition.
 	b.columns.load(w.now())
-	if err := w.insert.insert(ctx, &b.columns.rowset, at); err != nil {
+	if err := w.insert.one(ctx, &b.columns.rowset, at); err != nil {
 		return err
 	}
 	w.messages.done(w.now(), b.hashes)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 var errInjected = errors.New("injected")
@@ -59,7 +61,10 @@ func (b *faultyBatch) Send() error {
 
 // through makes a sink write through a connection of the test's.
 func through(c driver.Conn) func(*Sink) {
-	return func(s *Sink) { s.conn, s.insert.conn, s.others.conn = c, c, c }
+	return func(s *Sink) {
+		s.servers = shard.One(c)
+		s.insert.servers, s.others.servers = s.servers, s.servers
+	}
 }
 
 // proxy passes TCP on to a server, and can be cut off.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -96,7 +97,7 @@ func (r *rig) start(options ...func(*Sink)) *Sink {
 func (r *rig) newSink(options ...func(*Sink)) *Sink {
 	r.t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := New(r.config(), r.conn, log, prometheus.NewRegistry())
+	s, err := New(r.config(), shard.One(r.conn), log, prometheus.NewRegistry())
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -326,7 +327,7 @@ func TestStartWaitsForRunningInserts(t *testing.T) {
 	r.eventually("the other's insert", func() bool {
 		return r.ask("SELECT count() FROM system.processes WHERE startsWith(query_id, $1)", queryPrefix(at)) == "1"
 	})
-	from, err := readStart(t.Context(), r.conn, at)
+	from, err := readStart(t.Context(), shard.One(r.conn), at)
 	if err != nil || from.next != 42 {
 		t.Errorf("start at %d, %v; want 42", from.next, err)
 	}

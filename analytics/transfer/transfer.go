@@ -101,11 +101,14 @@ func compareBool(a, b bool) int {
 
 // alike brings the destination to this build's schema, and wants the source to have it.
 func alike(ctx context.Context, from, to *side) error {
-	source, err := schema.New(from.dsn(), schema.Engines{})
+	source, engines, err := open(ctx, from)
 	if err != nil {
-		return err
+		return fmt.Errorf("the source: %w", err)
 	}
 	defer source.Close() //nolint:errcheck // it was only read from
+	if engines.Cluster != "" {
+		return fmt.Errorf("the source: %w", errShards)
+	}
 	have, want, err := source.Version(ctx)
 	if err != nil {
 		return fmt.Errorf("read the source's schema: %w", err)
@@ -113,15 +116,34 @@ func alike(ctx context.Context, from, to *side) error {
 	if have != want {
 		return fmt.Errorf("the source has schema %d and this build wants %d: run `keystone migrate` on it first", have, want)
 	}
-	destination, err := schema.New(to.dsn(), schema.Engines{})
+	destination, engines, err := open(ctx, to)
 	if err != nil {
-		return err
+		return fmt.Errorf("the destination: %w", err)
 	}
 	defer destination.Close() //nolint:errcheck // each statement has told its error
+	if engines.Cluster != "" {
+		return fmt.Errorf("the destination: %w", errShards)
+	}
 	if _, err := destination.Up(ctx); err != nil {
 		return fmt.Errorf("bring the destination up to date: %w", err)
 	}
 	return nil
+}
+
+var errShards = errors.New("it is a cluster of shards, of which each table is a part: copying does not know which row is of which. See docs/analytics.md for the way there")
+
+// open is a migrator for the engines that a side was made of: of one that is empty, one server's.
+func open(ctx context.Context, s *side) (*schema.Migrator, schema.Engines, error) {
+	m, err := schema.New(s.dsn(), schema.Engines{})
+	if err != nil {
+		return nil, schema.Engines{}, err
+	}
+	engines, _, err := m.Made(ctx)
+	if err := errors.Join(err, m.Close()); err != nil {
+		return nil, engines, err
+	}
+	m, err = schema.New(s.dsn(), engines)
+	return m, engines, err
 }
 
 // copier copies tables one after the other.

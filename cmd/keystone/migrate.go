@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/service"
 	"github.com/keystone-cdp/keystone/sql"
@@ -27,7 +28,24 @@ func (f topicFlags) topics() service.Topics {
 type migrateCmd struct {
 	target
 	topicFlags
-	ClickhouseReplicated bool `help:"Make ClickHouse's tables replicate themselves. The database must be there already, with the Replicated engine." env:"KEYSTONE_CLICKHOUSE_REPLICATED"`
+	clickhouseFlags
+}
+
+// clickhouseFlags say of what servers ClickHouse is. The first two are for ever.
+type clickhouseFlags struct {
+	ClickhouseReplicated    bool   `help:"Make ClickHouse's tables replicate themselves. The database must be there already, with the Replicated engine." env:"KEYSTONE_CLICKHOUSE_REPLICATED"`
+	ClickhouseCluster       string `help:"Spread the rows over the shards of this cluster of the servers' configuration." placeholder:"NAME" env:"KEYSTONE_CLICKHOUSE_CLUSTER"`
+	ClickhouseStoragePolicy string `help:"Keep events and lineage on this storage policy of the servers' configuration." placeholder:"NAME" env:"KEYSTONE_CLICKHOUSE_STORAGE_POLICY"`
+	ClickhouseColdVolume    string `help:"Volume of the policy for what is old." placeholder:"NAME" env:"KEYSTONE_CLICKHOUSE_COLD_VOLUME"`
+	ClickhouseColdAfterDays int    `help:"Days after which what was loaded moves there." placeholder:"DAYS" env:"KEYSTONE_CLICKHOUSE_COLD_AFTER_DAYS"`
+}
+
+func (f clickhouseFlags) engines() schema.Engines {
+	return schema.Engines{Replicated: f.ClickhouseReplicated, Cluster: f.ClickhouseCluster}
+}
+
+func (f clickhouseFlags) tiering() schema.Tiering {
+	return schema.Tiering{Policy: f.ClickhouseStoragePolicy, Volume: f.ClickhouseColdVolume, AfterDays: f.ClickhouseColdAfterDays}
 }
 
 // Help is shown below the usage.
@@ -44,14 +62,17 @@ func (c *migrateCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
 		return err
 	}
-	return migrate(a.ctx, a.log, &c.target, c.topics(), schema.Engines{Replicated: c.ClickhouseReplicated})
+	if err := c.tiering().Validate(); err != nil {
+		return err
+	}
+	return migrate(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
 }
 
-func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, engines schema.Engines) error {
+func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, flags clickhouseFlags) error {
 	if err := sql.Migrate(ctx, t.StoreDSN, log); err != nil {
 		return fmt.Errorf("migrate the state store: %w", err)
 	}
-	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN, engines); err != nil {
+	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN, flags); err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
 	}
 	pool, err := sql.Open(ctx, t.StoreDSN, commandConns)
@@ -65,8 +86,26 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 	return topics.Ensure(ctx, t.Brokers, t.access...)
 }
 
-func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, engines schema.Engines) (err error) {
-	m, err := schema.New(dsn, engines)
+// migrateClickHouse migrates one server of each shard; the others of a shard have their DDL from its Replicated
+// database, and so may other shards: every statement is safe to run again.
+func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags) error {
+	dsns := []string{dsn}
+	if flags.ClickhouseCluster != "" {
+		var err error
+		if dsns, err = shard.DSNs(ctx, dsn, flags.ClickhouseCluster); err != nil {
+			return err
+		}
+	}
+	for _, dsn := range dsns {
+		if err := migrateServer(ctx, log, dsn, flags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func migrateServer(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags) (err error) {
+	m, err := schema.New(dsn, flags.engines())
 	if err != nil {
 		return err
 	}
@@ -75,5 +114,9 @@ func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, engine
 	for _, name := range applied {
 		log.Info("migrated clickhouse", "migration", name)
 	}
+	if err != nil {
+		return err
+	}
+	_, err = m.Tier(ctx, flags.tiering())
 	return err
 }

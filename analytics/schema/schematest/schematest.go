@@ -11,7 +11,13 @@ import (
 // Migrate applies all migrations to the database of a clickhouse:// DSN.
 func Migrate(tb testing.TB, dsn string) {
 	tb.Helper()
-	m, err := schema.New(dsn, schema.Engines{})
+	MigrateTo(tb, dsn, schema.Engines{})
+}
+
+// MigrateTo does so with engines of the test's choice.
+func MigrateTo(tb testing.TB, dsn string, engines schema.Engines) {
+	tb.Helper()
+	m, err := schema.New(dsn, engines)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -52,6 +52,47 @@ func ClickHouse(tb testing.TB) ClickHouseDB {
 	return db
 }
 
+// Cluster starts servers of the test's own that are the shards of a cluster of that name, without
+// replicas. Change their configurations by configure, nil for none.
+func Cluster(tb testing.TB, name string, shards int, configure func(i int, cfg *clickhouse.Config)) []*clickhouse.Server {
+	tb.Helper()
+	cluster := clickhouse.Cluster{Name: name, Secret: "the secret of a test"}
+	ports := make([]int, shards)
+	for i := range ports {
+		var err error
+		if ports[i], err = embedded.FreePort(); err != nil {
+			tb.Fatal(err)
+		}
+		cluster.Shards = append(cluster.Shards, fmt.Sprintf("127.0.0.1:%d", ports[i]))
+	}
+	servers := make([]*clickhouse.Server, shards)
+	for i := range servers {
+		cfg := ClickHouseConfig(tb, tb.TempDir())
+		// One login for all of them, as in production.
+		if err := os.WriteFile(filepath.Join(cfg.DataDir, "password"), []byte(cluster.Secret), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		cfg.Cluster, cfg.TCPPort = cluster, ports[i]
+		if configure != nil {
+			configure(i, &cfg)
+		}
+		server, err := clickhouse.New(cfg)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := server.Start(tb.Context()); err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() {
+			if err := server.Stop(context.Background()); err != nil {
+				tb.Error(err)
+			}
+		})
+		servers[i] = server
+	}
+	return servers
+}
+
 func execClickHouse(ctx context.Context, dsn, statement string) error {
 	opt, err := chgo.ParseDSN(dsn)
 	if err != nil {
