@@ -149,8 +149,9 @@ type Servers struct {
 	conns int // to each server
 	home  driver.Conn
 
-	mu  sync.Mutex
-	set *Set // nil until it is known
+	mu   sync.Mutex
+	wrap func(driver.Conn) driver.Conn
+	set  *Set // nil until it is known
 }
 
 // Open reads a DSN and connects to nothing yet; conns bounds the connections to each server.
@@ -162,9 +163,11 @@ func Open(dsn string, conns int) (*Servers, error) {
 	return &Servers{dsn: dsn, conns: conns, home: home}, nil
 }
 
-// One is a server alone, by a connection that stays the caller's.
-func One(conn driver.Conn) *Servers {
-	return &Servers{home: conn, set: &Set{conns: []driver.Conn{conn}}}
+// Wrap has all connections pass through f before they are used: for tests that break them.
+func (s *Servers) Wrap(f func(driver.Conn) driver.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrap = f
 }
 
 // Get asks the database where its rows are, once.
@@ -192,6 +195,11 @@ func (s *Servers) Get(ctx context.Context) (*Set, error) {
 			return nil, errors.Join(err, set.close())
 		}
 		set.conns = append(set.conns, conn)
+	}
+	if s.wrap != nil {
+		for i := range set.conns {
+			set.conns[i] = s.wrap(set.conns[i])
+		}
 	}
 	s.set = set
 	return set, nil

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -72,7 +71,7 @@ func benchSink(b testing.TB, r *rig) *Sink {
 		s, err = New(cfg, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	} else {
 		cfg.Brokers = r.brokers
-		s, err = New(cfg, shard.One(r.conn), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		s, err = New(cfg, r.servers(r.dsn), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -97,7 +97,7 @@ func (r *rig) start(options ...func(*Sink)) *Sink {
 func (r *rig) newSink(options ...func(*Sink)) *Sink {
 	r.t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := New(r.config(), shard.One(r.conn), log, prometheus.NewRegistry())
+	s, err := New(r.config(), r.servers(r.dsn), log, prometheus.NewRegistry())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -106,6 +106,17 @@ func (r *rig) newSink(options ...func(*Sink)) *Sink {
 	}
 	r.t.Cleanup(func() { r.stop(s) })
 	return s
+}
+
+// servers are connections of the test's, closed after its sinks have stopped.
+func (r *rig) servers(dsn string) *shard.Servers {
+	r.t.Helper()
+	servers, err := shard.Open(dsn, 8)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = servers.Close() })
+	return servers
 }
 
 func (r *rig) stop(s *Sink) {

@@ -35,11 +35,7 @@ func at(text string) time.Time {
 // The views answer what plain Go counts.
 func TestViews(t *testing.T) {
 	w := newWorld(t)
-	everything(t, w, w.load(t))
-}
-
-// everything asks all that the views and the cookbook have to say.
-func everything(t *testing.T, w *world, conn driver.Conn) {
+	conn := w.load(t)
 	for name, tenant := range map[string]uuid.UUID{"north": north, "south": south} {
 		for i, p := range spans {
 			if tenant == south && i > 0 {

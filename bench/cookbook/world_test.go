@@ -227,12 +227,7 @@ func (w *world) load(tb testing.TB) driver.Conn {
 	tb.Helper()
 	dsn := enginetest.ClickHouse(tb).NativeDSN
 	schematest.Migrate(tb, dsn)
-	return w.sink(tb, dsn, 1)
-}
-
-// sink brings the world through a log of so many partitions into tables that are there.
-func (w *world) sink(tb testing.TB, dsn string, partitions int) driver.Conn {
-	tb.Helper()
+	const partitions = 4 // which shards share
 	seeds := enginetest.Broker(tb, enginetest.Topic{Name: event.TopicEvents, Partitions: partitions},
 		enginetest.Topic{Name: event.TopicBackfill, Partitions: 1}, enginetest.Topic{Name: event.TopicChanges, Partitions: partitions})
 	producer, err := kgo.NewClient(kgo.SeedBrokers(seeds...))

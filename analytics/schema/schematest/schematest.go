@@ -6,23 +6,22 @@ import (
 	"testing"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
-// Migrate applies all migrations to the database of a clickhouse:// DSN.
+// Migrate applies all migrations to the database of a clickhouse:// DSN, on all shards where the tests run
+// on shards.
 func Migrate(tb testing.TB, dsn string) {
 	tb.Helper()
-	MigrateTo(tb, dsn, schema.Engines{})
-}
-
-// MigrateTo does so with engines of the test's choice.
-func MigrateTo(tb testing.TB, dsn string, engines schema.Engines) {
-	tb.Helper()
-	m, err := schema.New(dsn, engines)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, err = m.Up(tb.Context())
-	if err := errors.Join(err, m.Close()); err != nil {
-		tb.Fatal(err)
+	engines := schema.Engines{Cluster: enginetest.ClickHouseCluster()}
+	for _, dsn := range enginetest.ShardDSNs(tb, dsn) {
+		m, err := schema.New(dsn, engines)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		_, err = m.Up(tb.Context())
+		if err := errors.Join(err, m.Close()); err != nil {
+			tb.Fatal(err)
+		}
 	}
 }
