@@ -67,11 +67,14 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Cluster is one-server shards that ask each other in the name of who asked.
+// Cluster is one-server shards.
 type Cluster struct {
 	Name   string
 	Shards []string // host:port of the native interface
+	// Secret is what the servers know each other by, so that each is asked in the name of who asked.
 	Secret string
+	// Password has them log in to each other as the pipeline instead.
+	Password string
 }
 
 // User is a login for analysts. It sees what its grants say and nothing else.
@@ -135,8 +138,8 @@ func (c Config) Validate() error {
 	if c.HTTPPort != 0 && c.HTTPPort == c.TCPPort {
 		broken("http port and tcp port are the same (%d)", c.HTTPPort)
 	}
-	if len(c.Cluster.Shards) > 0 && (!nameRule.MatchString(c.Cluster.Name) || c.Cluster.Secret == "") {
-		broken("a cluster has a plain name and a secret")
+	if len(c.Cluster.Shards) > 0 && (!nameRule.MatchString(c.Cluster.Name) || (c.Cluster.Secret == "") == (c.Cluster.Password == "")) {
+		broken("a cluster has a plain name, and a secret or a password")
 	}
 	for name, limit := range map[string]int64{
 		"max_memory_bytes": c.MaxMemoryBytes, "mark_cache_bytes": c.MarkCacheBytes,

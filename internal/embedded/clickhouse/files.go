@@ -81,13 +81,19 @@ func writeCluster(x *xmlWriter, c Cluster) {
 	}
 	x.open("remote_servers")
 	x.open(c.Name)
-	x.text("secret", c.Secret)
+	if c.Secret != "" {
+		x.text("secret", c.Secret)
+	}
 	for _, address := range c.Shards {
 		host, port, _ := net.SplitHostPort(address)
 		x.open("shard")
 		x.open("replica")
 		x.text("host", host)
 		x.text("port", port)
+		if c.Password != "" {
+			x.text("user", userName)
+			x.text("password", c.Password)
+		}
 		x.close("replica")
 		x.close("shard")
 	}
