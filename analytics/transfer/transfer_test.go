@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/analytics/transfer"
 	"github.com/keystone-cdp/keystone/bench/fill"
@@ -163,5 +164,27 @@ func TestTransferIntoAnothersTables(t *testing.T) {
 	cfg.From = strings.Replace(cfg.From, from.Password, "secret-and-wrong", 1)
 	if _, err := transfer.Run(t.Context(), cfg); err == nil || strings.Contains(err.Error(), "secret-and-wrong") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A cluster of shards is told from a server, before anything is written to it.
+func TestTransferRefusesShards(t *testing.T) {
+	from := enginetest.ClickHouse(t)
+	name, servers := enginetest.Cluster(t, 2, nil)
+	m, err := schema.New(servers[0].NativeDSN(), schema.Engines{Cluster: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Up(t.Context())
+	if err := errors.Join(err, m.Close()); err != nil {
+		t.Fatal(err)
+	}
+	schematest.Migrate(t, from.NativeDSN)
+	cfg := transfer.DefaultConfig()
+	for side, ends := range map[string][2]string{"destination": {address(from), servers[0].HTTPDSN()}, "source": {servers[0].HTTPDSN(), address(from)}} {
+		cfg.From, cfg.To = ends[0], ends[1]
+		if _, err := transfer.Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "the "+side+": it is a cluster of shards") {
+			t.Errorf("%v", err)
+		}
 	}
 }
