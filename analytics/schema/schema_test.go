@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -230,5 +231,31 @@ func TestShardedEngines(t *testing.T) {
 				t.Errorf("%s: one server is told of %s", name, word)
 			}
 		}
+	}
+}
+
+// What a replicated cluster is told the embedded engine cannot run, but it can read it.
+func TestReplicatedStatementsAreRead(t *testing.T) {
+	_, db := open(t)
+	f, err := render(Engines{Replicated: true, Cluster: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for name, text := range f {
+		for statement := range strings.SplitSeq(string(text), ";\n") {
+			lines := slices.DeleteFunc(strings.Split(statement, "\n"), func(line string) bool { return strings.HasPrefix(line, "--") || line == "" })
+			if len(lines) == 0 {
+				continue
+			}
+			formatted := ask(t, db, "SELECT formatQuery(?)", strings.Join(lines, "\n"))
+			if strings.Contains(formatted, "ENGINE = ") != strings.Contains(statement, "ENGINE = ") {
+				t.Errorf("%s: read as %s", name, formatted)
+			}
+			read++
+		}
+	}
+	if read < 50 {
+		t.Errorf("%d statements", read)
 	}
 }

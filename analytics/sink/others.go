@@ -129,10 +129,15 @@ WHERE (tenant_id, message_id) IN (SELECT tenant_id, message_id FROM messages)`
 
 // messageCopy is one row of a message that may be there more than once.
 type messageCopy struct {
-	tp
-	shard    int
+	place
 	offset   int64
 	received time.Time
+}
+
+// place is a partition's rows on a shard.
+type place struct {
+	tp
+	shard int
 }
 
 // settle takes the later copies of messages out of the table that two processes took at once: all but
@@ -142,17 +147,21 @@ func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []in
 	if err != nil {
 		return fmt.Errorf("look for copies of messages of %s: %w", at, err)
 	}
+	later := map[place][]int64{}
 	for _, all := range copies {
 		slices.SortFunc(all, func(a, b messageCopy) int {
 			return cmp.Or(a.received.Compare(b.received), cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition), cmp.Compare(a.offset, b.offset))
 		})
 		for _, c := range all[1:] {
-			err := set.All()[c.shard].Exec(ctx, "DELETE FROM "+set.Local(tableEvents)+" WHERE topic = $1 AND partition = $2 AND offset = $3", c.topic, c.partition, c.offset)
-			if err != nil {
-				return fmt.Errorf("take copies of messages of %s out: %w", at, err)
-			}
-			o.metrics.settled.Inc()
+			later[c.place] = append(later[c.place], c.offset)
 		}
+	}
+	for p, offsets := range later {
+		err := set.All()[p.shard].Exec(ctx, "DELETE FROM "+set.Local(tableEvents)+" WHERE topic = $1 AND partition = $2 AND offset IN $3", p.topic, p.partition, offsets)
+		if err != nil {
+			return fmt.Errorf("take copies of messages of %s out: %w", at, err)
+		}
+		o.metrics.settled.Add(float64(len(offsets)))
 	}
 	return nil
 }
@@ -197,7 +206,7 @@ func copiesOn(ctx context.Context, conn driver.Conn, table string, shard int, as
 	}
 	defer rows.Close()
 	for rows.Next() {
-		m, c := message{}, messageCopy{shard: shard}
+		m, c := message{}, messageCopy{place: place{shard: shard}}
 		if err := rows.Scan(&m.tenant, &m.id, &c.received, &c.topic, &c.partition, &c.offset); err != nil {
 			return err
 		}

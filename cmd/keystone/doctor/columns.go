@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 const (
@@ -59,8 +60,41 @@ func (d *Doctor) checkColumnsSchema(ctx context.Context) bool {
 		d.report.add("migrations", Stops, "run keystone migrate, with this build", "ClickHouse has version %d of the schema, this build needs %d", have, want)
 	default:
 		d.report.ok("migrations", "ClickHouse has this build's schema")
+		d.checkShards(ctx, want)
 	}
 	return err == nil && have >= want
+}
+
+// checkShards asks one server of each shard, where there are shards, for the schema that each has of its own.
+func (d *Doctor) checkShards(ctx context.Context, want int64) {
+	dsns, err := shard.DSNs(ctx, d.cfg.ClickHouseDSN, "")
+	if err != nil {
+		d.report.add("shards", Stops, "mend remote_servers of ClickHouse", "%v", redact(err))
+		return
+	}
+	if len(dsns) == 1 {
+		return
+	}
+	for i, dsn := range dsns {
+		have, err := version(ctx, dsn)
+		switch {
+		case err != nil:
+			d.report.add("shards", Stops, "start it, or mend remote_servers of ClickHouse; the sink's inserts into this shard wait, and no question is answered", "shard %d does not answer: %v", i+1, redact(err))
+		case have < want:
+			d.report.add("shards", Stops, "run keystone migrate, with this build", "shard %d has version %d of the schema, this build needs %d", i+1, have, want)
+		default:
+			d.report.ok("shards", "shard %d of %d has this build's schema", i+1, len(dsns))
+		}
+	}
+}
+
+func version(ctx context.Context, dsn string) (have int64, err error) {
+	m, err := schema.New(dsn, schema.Engines{})
+	if err != nil {
+		return 0, err
+	}
+	have, _, err = m.Version(ctx)
+	return have, errors.Join(err, m.Close())
 }
 
 // grants are asked for one by one, so that the finding can name what is missing.
