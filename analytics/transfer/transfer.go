@@ -130,7 +130,7 @@ func alike(ctx context.Context, from, to *side) error {
 	return nil
 }
 
-var errShards = errors.New("it is a cluster of shards, of which each table is a part: copying does not know which row is of which. See docs/analytics.md for the way there")
+var errShards = errors.New("it is a cluster of shards, of which each table is a part: copying does not know which row is of which. see docs/shards.md")
 
 // open is a migrator for the engines that a side was made of: of one that is empty, one server's.
 func open(ctx context.Context, s *side) (*schema.Migrator, schema.Engines, error) {
