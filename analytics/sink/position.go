@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,7 +39,8 @@ type position struct {
 // marks are, by source ("topic/partition"), the highest offset and sequence taken.
 type marks map[string][2]int64
 
-// savePositions writes positions, as one row each, to the shard that has the partition's events.
+// savePositions writes positions, as one row each, to the shard that has the partition's events; also to
+// those that answer where one does not.
 func savePositions(ctx context.Context, servers *shard.Servers, positions map[tp]position) error {
 	set, err := servers.Get(ctx)
 	if err != nil {
@@ -53,11 +55,9 @@ func savePositions(ctx context.Context, servers *shard.Servers, positions map[tp
 		rows[conn][at] = p
 	}
 	for conn, positions := range rows {
-		if err := writePositions(ctx, conn, set.Local(tablePositions), positions); err != nil {
-			return err
-		}
+		err = errors.Join(err, writePositions(ctx, conn, set.Local(tablePositions), positions))
 	}
-	return nil
+	return err
 }
 
 func writePositions(ctx context.Context, conn driver.Conn, table string, positions map[tp]position) error {

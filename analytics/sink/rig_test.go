@@ -47,12 +47,18 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	db := enginetest.ClickHouse(t)
 	schematest.Migrate(t, db.NativeDSN)
-	conn, err := query.Open(db.NativeDSN, 8)
+	return rigOn(t, db.NativeDSN)
+}
+
+// rigOn is one on tables that are there.
+func rigOn(t testing.TB, dsn string) *rig {
+	t.Helper()
+	conn, err := query.Open(dsn, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	r := &rig{t: t, conn: conn, dsn: db.NativeDSN}
+	r := &rig{t: t, conn: conn, dsn: dsn}
 	r.newLog()
 	return r
 }
