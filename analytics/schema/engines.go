@@ -83,7 +83,7 @@ func (e Engines) Global() string {
 	return "GLOBAL "
 }
 
-// name of the setting of which a database was made, for errors.
+// String says what a database was made for, for errors.
 func (e Engines) String() string {
 	parts := []string{"one server"}
 	if e.Cluster != "" {

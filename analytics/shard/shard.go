@@ -249,4 +249,4 @@ func (s *Set) All() []driver.Conn { return s.conns }
 // Of is the shard for the rows of a partition of the log. The log puts one routing node into one partition,
 // so that all of a device is on one shard, and a batch of one partition is one insert on one server.
 // Where the numbers of partitions are multiples of that of the shards, both lanes agree on the shard.
-func (s *Set) Of(partition int32) driver.Conn { return s.conns[int(partition)%len(s.conns)] }
+func (s *Set) Of(partition int32) driver.Conn { return s.conns[OfPartition(partition, len(s.conns))] }

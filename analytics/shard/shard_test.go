@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -108,6 +109,25 @@ func TestShards(t *testing.T) {
 	defer conn.Close()
 	if err := conn.Exec(t.Context(), "INSERT INTO events (message_id) VALUES ('x')"); err == nil {
 		t.Error("a row went to no shard in particular")
+	}
+}
+
+// What places a row is the same in Go, which writes, and in SQL, which copies.
+func TestPlacesAgree(t *testing.T) {
+	enginetest.OneServer(t, "it is arithmetic")
+	db := open(t, enginetest.ClickHouse(t).NativeDSN)
+	for i := range 20 {
+		tenant, id := uuid.New(), uuid.NewSHA1(uuid.NameSpaceURL, []byte{byte(i)})
+		for _, shards := range []int{2, 3, 7} {
+			profile, order, partition := OfProfile(id, shards), OfOrder(tenant, "O-'ü"+id.String(), shards), OfPartition(int32(i), shards)
+			text := ask(t, db, fmt.Sprintf(`SELECT toString(((%s), (%s), (%s), (%s))) FROM
+				(SELECT toUUID('%s') AS tenant_id, toUUID('%s') AS profile_id, 'O-\'ü%s' AS order_id, toInt32(%d) AS partition)`,
+				Condition("profiles", profile, shards), Condition("orders", order, shards), Condition("events", partition, shards), Condition("products", 0, shards),
+				tenant, id, id, i))
+			if text != "(1,1,1,1)" {
+				t.Errorf("%d shards: %s of profile %s, order of %s, partition %d", shards, text, id, tenant, i)
+			}
+		}
 	}
 }
 

@@ -1,19 +1,17 @@
 package sink
 
 import (
-	"encoding/binary"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/goccy/go-json"
-	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
-// changeTables are the rows of a batch of changes, table by table. Rows of one key must come to one
-// shard for ever, or two versions of it would count: of profiles and orders the key says which; the map
-// and the products are whole on every shard; merges and lineage are with their partition, like events.
+// changeTables are the rows of a batch of changes, table by table, and by shard: of profiles and orders the
+// key says which; the map and the products are whole on every shard; merges and lineage are with their
+// partition, like events.
 type changeTables struct {
 	identity *identityRows
 	profiles []*profileRows // by shard
@@ -36,7 +34,7 @@ func newChangeTables(at tp, shards int) *changeTables {
 	for i := range shards {
 		t.all = append(t.all, placed{&t.profiles[i].rowset, i}, placed{&t.orders[i].rowset, i}, placed{&t.products.rowset, i})
 	}
-	own := int(at.partition) % shards
+	own := shard.OfPartition(at.partition, shards)
 	t.all = append(t.all, placed{&t.merges.rowset, own}, placed{&t.lineage.rowset, own})
 	return t
 }
@@ -71,10 +69,10 @@ func (t *changeTables) add(c *event.Change, at tp, offset int64, merges, lineage
 		t.identity.add(c.TenantID, &c.Identifiers[i])
 	}
 	if c.Profile != nil {
-		t.profiles[shardOfProfile(c.ProfileID, len(t.profiles))].add(c.TenantID, c.ProfileID, c.Profile)
+		t.profiles[shard.OfProfile(c.ProfileID, len(t.profiles))].add(c.TenantID, c.ProfileID, c.Profile)
 	}
 	for i := range c.Orders {
-		t.orders[shardOfOrder(c.TenantID, c.Orders[i].OrderID, len(t.orders))].add(c.TenantID, &c.Orders[i])
+		t.orders[shard.OfOrder(c.TenantID, c.Orders[i].OrderID, len(t.orders))].add(c.TenantID, &c.Orders[i])
 	}
 	for i := range c.Products {
 		t.products.add(c.TenantID, &c.Products[i])
@@ -89,19 +87,6 @@ func (t *changeTables) add(c *event.Change, at tp, offset int64, merges, lineage
 			t.lineage.add(c.TenantID, c.ProfileID, &c.Lineage[i], at, offset)
 		}
 	}
-}
-
-// shardOfProfile is where a profile's row is. A profile's id is a hash.
-func shardOfProfile(id uuid.UUID, shards int) int {
-	return int(binary.BigEndian.Uint64(id[8:]) % uint64(shards))
-}
-
-// shardOfOrder is where an order's row is, whoever owns it: that changes.
-func shardOfOrder(tenant uuid.UUID, order string, shards int) int {
-	if shards == 1 {
-		return 0
-	}
-	return int(xxhash.Sum64String(tenant.String()+order) % uint64(shards))
 }
 
 // columnTime is a time as the tables hold it: the zero time, and what is before 1970, is 1970-01-01.

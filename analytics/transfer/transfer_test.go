@@ -167,24 +167,47 @@ func TestTransferIntoAnothersTables(t *testing.T) {
 	}
 }
 
-// A cluster of shards is told from a server, before anything is written to it.
-func TestTransferRefusesShards(t *testing.T) {
-	from := enginetest.ClickHouse(t)
+// To the shards of a cluster, one after the other: each gets its part, and together they say what the server said.
+func TestTransferToShards(t *testing.T) {
+	db := source(t)
+	want := answers(t, db.NativeDSN)
 	name, servers := enginetest.Cluster(t, 2, nil)
-	m, err := schema.New(servers[0].NativeDSN(), schema.Engines{Cluster: name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = m.Up(t.Context())
-	if err := errors.Join(err, m.Close()); err != nil {
-		t.Fatal(err)
-	}
-	schematest.Migrate(t, from.NativeDSN)
 	cfg := transfer.DefaultConfig()
-	for side, ends := range map[string][2]string{"destination": {address(from), servers[0].HTTPDSN()}, "source": {servers[0].HTTPDSN(), address(from)}} {
-		cfg.From, cfg.To = ends[0], ends[1]
-		if _, err := transfer.Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "the "+side+": it is a cluster of shards") {
-			t.Errorf("%v", err)
+	cfg.From, cfg.ChunkRows = address(db), 1000
+	for _, server := range servers {
+		m, err := schema.New(server.NativeDSN(), schema.Engines{Cluster: name})
+		if err != nil {
+			t.Fatal(err)
 		}
+		_, err = m.Up(t.Context())
+		if err := errors.Join(err, m.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, server := range servers {
+		cfg.To = server.HTTPDSN()
+		first, err := transfer.Run(t.Context(), cfg)
+		if err != nil || copied(first) == 0 {
+			t.Fatalf("shard %d: %+v, %v", i+1, first, err)
+		}
+		second, err := transfer.Run(t.Context(), cfg)
+		if err != nil || copied(second) != 0 {
+			t.Errorf("shard %d, again: copied %d rows: %v", i+1, copied(second), err)
+		}
+	}
+	for i, server := range servers {
+		if got := answers(t, server.NativeDSN()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("shard %d answers\n%s\nand the source\n%s", i+1, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	// A row that is another shard's is found, though the chunk is there.
+	exec(t, servers[0].NativeDSN(), "INSERT INTO orders_local (tenant_id, order_id) SELECT toUUID('6ba7b810-9dad-11d1-80b4-00c04fd430c8'), 'foreign' || toString(number) FROM numbers(10)")
+	cfg.To = servers[0].HTTPDSN()
+	if _, err := transfer.Run(t.Context(), cfg); err == nil {
+		t.Error("rows of nobody are taken for the source's")
+	}
+	cfg.From, cfg.To = servers[0].HTTPDSN(), address(db)
+	if _, err := transfer.Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "the source is a cluster of shards") {
+		t.Errorf("%v", err)
 	}
 }
