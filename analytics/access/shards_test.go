@@ -11,6 +11,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
@@ -38,16 +39,7 @@ func shardedAnalyst(t *testing.T, known int, configure func(*clickhouse.Config))
 		t.Fatal(err)
 	}
 	for i, server := range servers {
-		m, err := schema.New(server.NativeDSN(), schema.Engines{Cluster: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := m.Up(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
+		schematest.MigrateTo(t, schema.Engines{Cluster: name}, server.NativeDSN())
 		own, err := query.Open(server.NativeDSN(), 1)
 		if err != nil {
 			t.Fatal(err)

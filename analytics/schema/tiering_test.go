@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"context"
 	"database/sql"
 	"strings"
 	"testing"
@@ -9,7 +8,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/uuid"
 
-	embedded "github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
@@ -17,18 +15,7 @@ import (
 func TestTiering(t *testing.T) {
 	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
 	cfg.ColdDir = t.TempDir()
-	server, err := embedded.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	server := enginetest.ServeClickHouse(t, cfg)
 	m, err := New(server.NativeDSN(), Engines{})
 	if err != nil {
 		t.Fatal(err)

@@ -1,11 +1,11 @@
 package sink
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -18,14 +18,7 @@ func TestShardAway(t *testing.T) {
 	}
 	name, servers := enginetest.Cluster(t, 2, nil)
 	for _, server := range servers {
-		m, err := schema.New(server.NativeDSN(), schema.Engines{Cluster: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = m.Up(t.Context())
-		if err := errors.Join(err, m.Close()); err != nil {
-			t.Fatal(err)
-		}
+		schematest.MigrateTo(t, schema.Engines{Cluster: name}, server.NativeDSN())
 	}
 	r := rigOn(t, servers[0].NativeDSN())
 	s := r.start()

@@ -16,7 +16,6 @@ import (
 	"github.com/keystone-cdp/keystone/analytics/transfer"
 	"github.com/keystone-cdp/keystone/bench/fill"
 	"github.com/keystone-cdp/keystone/bench/shop"
-	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
@@ -87,18 +86,7 @@ func copied(r transfer.Report) (n int64) {
 // was there already is not copied again.
 func TestTransfer(t *testing.T) {
 	db := source(t)
-	server, err := clickhouse.New(enginetest.ClickHouseConfig(t, t.TempDir()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	server := enginetest.ServeClickHouse(t, enginetest.ClickHouseConfig(t, t.TempDir()))
 	cfg := transfer.DefaultConfig()
 	cfg.From, cfg.To, cfg.ChunkRows = address(db), server.HTTPDSN(), 500
 	want := answers(t, db.NativeDSN)
@@ -175,14 +163,7 @@ func TestTransferToShards(t *testing.T) {
 	cfg := transfer.DefaultConfig()
 	cfg.From, cfg.ChunkRows = address(db), 1000
 	for _, server := range servers {
-		m, err := schema.New(server.NativeDSN(), schema.Engines{Cluster: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = m.Up(t.Context())
-		if err := errors.Join(err, m.Close()); err != nil {
-			t.Fatal(err)
-		}
+		schematest.MigrateTo(t, schema.Engines{Cluster: name}, server.NativeDSN())
 	}
 	for i, server := range servers {
 		cfg.To = server.HTTPDSN()

@@ -13,8 +13,13 @@ import (
 // on shards.
 func Migrate(tb testing.TB, dsn string) {
 	tb.Helper()
-	engines := schema.Engines{Cluster: enginetest.ClickHouseCluster()}
-	for _, dsn := range enginetest.ShardDSNs(tb, dsn) {
+	MigrateTo(tb, schema.Engines{Cluster: enginetest.ClickHouseCluster()}, enginetest.ShardDSNs(tb, dsn)...)
+}
+
+// MigrateTo applies them with engines of the test's choice to the databases of one server or of all shards.
+func MigrateTo(tb testing.TB, engines schema.Engines, dsns ...string) {
+	tb.Helper()
+	for _, dsn := range dsns {
 		m, err := schema.New(dsn, engines)
 		if err != nil {
 			tb.Fatal(err)

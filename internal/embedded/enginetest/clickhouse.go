@@ -105,8 +105,8 @@ func startClickHouse(ctx context.Context, dir string) ([]*clickhouse.Server, fun
 	return servers, stop, nil
 }
 
-// serve starts a server of the test's own.
-func serve(tb testing.TB, cfg clickhouse.Config) *clickhouse.Server {
+// ServeClickHouse starts a server of the test's own, and stops it at its end.
+func ServeClickHouse(tb testing.TB, cfg clickhouse.Config) *clickhouse.Server {
 	tb.Helper()
 	server, err := clickhouse.New(cfg)
 	if err != nil {

@@ -105,7 +105,7 @@ func Cluster(tb testing.TB, n int, configure func(*clickhouse.Config)) (name str
 		if configure != nil {
 			configure(&cfg)
 		}
-		servers = append(servers, serve(tb, cfg))
+		servers = append(servers, ServeClickHouse(tb, cfg))
 	}
 	return clusterName, servers
 }
