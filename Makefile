@@ -142,6 +142,10 @@ test-deploy: ## Check deploy/: compose files, units, chart, image, alerts, dashb
 lint: ## Run the linters
 	$(GO_TOOL) golangci-lint run ./...
 
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the image is made of (govulncheck)
+	.ci/vuln
+
 .PHONY: bench
 bench: setup build ## One number for each stage: edge, processor, sink
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./bench/...

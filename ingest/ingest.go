@@ -28,6 +28,7 @@ import (
 	"github.com/keystone-cdp/keystone/ingest/produce"
 	"github.com/keystone-cdp/keystone/ingest/spool"
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // AnswerWithin is the promise of the edge: an answer, or 503, after the request has arrived (spec 1.1).
@@ -72,6 +73,7 @@ type Deps struct {
 	Jobs     job.Store
 	Log      *slog.Logger
 	Registry prometheus.Registerer
+	Tracer   *trace.Tracer // nil: no traces
 }
 
 // Ingest is the role "edge".
@@ -138,6 +140,7 @@ func (i *Ingest) start(ctx context.Context) error {
 	}
 	server, err := edge.New(i.cfg.Edge, edge.Deps{
 		Keys: keys, Live: live, Backfill: backfill, Jobs: jobs, Log: log, Registry: reg,
+		Tracer: i.deps.Tracer,
 	})
 	if err != nil {
 		return err
@@ -162,6 +165,7 @@ func (i *Ingest) lane(name, topic string, jobs *job.Recorder) (*produce.Lane, er
 	if err != nil {
 		return nil, errors.Join(err, sp.Stop(context.Background()))
 	}
+	lane.Tracer = i.deps.Tracer
 	if jobs != nil {
 		lane.Delivered = jobs.Delivered
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/consume"
 	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store"
@@ -29,12 +30,13 @@ import (
 
 // Config is the role's. Brokers and Instance of Consume are taken from here.
 type Config struct {
-	DSN      string     // of the state store
-	Brokers  []string   // of the log
-	Access   []kgo.Opt  // to the log: TLS, SASL
-	Instance string     // names this process to people who look
-	MaxConns int        // to the state store
-	Hooks    []kgo.Hook // of the clients of the log: tracing, and tests that must know where they are
+	DSN      string        // of the state store
+	Brokers  []string      // of the log
+	Access   []kgo.Opt     // to the log: TLS, SASL
+	Instance string        // names this process to people who look
+	MaxConns int           // to the state store
+	Hooks    []kgo.Hook    // of the clients of the log: tests that must know where they are
+	Tracer   *trace.Tracer // nil: no traces
 
 	Consume consume.Config
 	Store   store.Config
@@ -120,8 +122,9 @@ func (p *Processor) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	publisher.Tracer = p.cfg.Tracer
 	consumer, err := consume.New(p.cfg.Consume, consume.Parts{Store: states, Outbox: publisher,
-		Tenants: control.New(pool), Log: p.log, Metrics: p.read, Hooks: p.cfg.Hooks})
+		Tenants: control.New(pool), Log: p.log, Metrics: p.read, Hooks: p.cfg.Hooks, Tracer: p.cfg.Tracer})
 	if err != nil {
 		return err
 	}

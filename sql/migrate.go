@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -63,11 +62,11 @@ func CheckSchema(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 func migrate(ctx context.Context, dsn string, log *slog.Logger, do func(*goose.Provider) ([]*goose.MigrationResult, error)) (err error) {
-	cfg, err := pgx.ParseConfig(dsn)
+	cfg, err := parseDSN(dsn)
 	if err != nil {
-		return fmt.Errorf("read the state store's DSN: %w", err)
+		return err
 	}
-	db := stdlib.OpenDB(*cfg)
+	db := stdlib.OpenDB(*cfg.ConnConfig)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	cockroach, err := isCockroachDB(ctx, db)
 	if err != nil {

@@ -9,21 +9,33 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keystone-cdp/keystone/internal/secret"
 )
 
 // connectTimeout bounds one attempt to connect where the DSN sets none: a server that takes no
 // connection must look like one that is down.
 const connectTimeout = 5 * time.Second
 
-// Open makes a pool of at most maxConns connections. It does not connect yet. Times are read as UTC.
+// Open makes a pool of at most maxConns connections. It does not connect yet. Times are read as UTC. The files
+// that the DSN names (sslrootcert, sslcert, sslkey, passfile, password_file) are read again at each connection,
+// so that certificates and passwords change without a restart.
 func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(dsn)
+	cfg, err := parseDSN(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read the state store's DSN: %w", err)
+		return nil, err
 	}
 	cfg.MaxConns = int32(maxConns)
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		now, err := parseDSN(dsn)
+		if err != nil {
+			return err
+		}
+		c.Password, c.TLSConfig, c.Fallbacks = now.ConnConfig.Password, now.ConnConfig.TLSConfig, now.ConnConfig.Fallbacks
+		return nil
 	}
 	cfg.AfterConnect = prepareSession
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -31,6 +43,23 @@ func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) 
 		return nil, fmt.Errorf("open the state store: %w", err)
 	}
 	return pool, nil
+}
+
+// parseDSN reads a DSN and the files it names.
+func parseDSN(dsn string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("read the state store's DSN: %w", err)
+	}
+	path, ok := cfg.ConnConfig.RuntimeParams[secret.ParamPassword]
+	if !ok {
+		return cfg, nil
+	}
+	delete(cfg.ConnConfig.RuntimeParams, secret.ParamPassword)
+	if cfg.ConnConfig.Password, err = secret.Password(path); err != nil {
+		return nil, fmt.Errorf("read the state store's DSN: %w", err)
+	}
+	return cfg, nil
 }
 
 // IsCockroach tells which of the two servers this is: CockroachDB announces its version.

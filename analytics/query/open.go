@@ -3,7 +3,6 @@
 package query
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -15,9 +14,9 @@ import (
 // Open reads a clickhouse:// DSN: native protocol, LZ4 unless the DSN says otherwise, at most conns
 // connections. It connects when first used.
 func Open(dsn string, conns int) (driver.Conn, error) {
-	opt, err := clickhouse.ParseDSN(dsn)
+	opt, err := schema.Options(dsn)
 	if err != nil {
-		return nil, errors.New("parse clickhouse dsn: it is not a clickhouse:// address") // the cause may quote the password
+		return nil, err
 	}
 	if opt.Auth.Database == "" {
 		opt.Auth.Database = schema.DefaultDatabase

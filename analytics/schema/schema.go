@@ -38,9 +38,9 @@ type Migrator struct {
 
 // New reads a clickhouse:// DSN. It connects to nothing yet.
 func New(dsn string, engines Engines) (*Migrator, error) {
-	opt, err := clickhouse.ParseDSN(dsn)
+	opt, err := Options(dsn)
 	if err != nil {
-		return nil, errors.New("parse clickhouse dsn: it is not a clickhouse:// address") // the cause would quote the password
+		return nil, err
 	}
 	if opt.Auth.Database == "" {
 		opt.Auth.Database = DefaultDatabase
@@ -48,9 +48,9 @@ func New(dsn string, engines Engines) (*Migrator, error) {
 	if !databaseName.MatchString(opt.Auth.Database) {
 		return nil, errors.New("parse clickhouse dsn: the database's name may have letters, digits and _ only")
 	}
-	boot, err := clickhouse.ParseDSN(dsn)
+	boot, err := Options(dsn)
 	if err != nil {
-		return nil, errors.New("parse clickhouse dsn: it is not a clickhouse:// address")
+		return nil, err
 	}
 	boot.Auth.Database = "system" // the one that is always there, and may be read by all
 	return &Migrator{

@@ -16,8 +16,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -98,13 +98,32 @@ func Hosts(ctx context.Context, conn driver.Conn, cluster string) ([]string, err
 }
 
 // DSN is the address of another server of the same cluster, with the same login.
-func DSN(dsn, host string) (string, error) {
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return "", errors.New("parse clickhouse dsn: it is not a clickhouse:// address") // the cause would quote the password
+func DSN(dsn, host string) (string, error) { return change(dsn, host, "") }
+
+// change has another host or another database in a DSN; empty is the same. (Not by net/url: there may be
+// several hosts.)
+func change(dsn, host, database string) (string, error) {
+	scheme, rest, ok := strings.Cut(dsn, "://")
+	if !ok {
+		return "", errors.New("parse clickhouse dsn: it is not a clickhouse:// address") // itself may hold a password
 	}
-	u.Host = host
-	return u.String(), nil
+	address, query, parameters := strings.Cut(rest, "?")
+	authority, path, _ := strings.Cut(address, "/")
+	login := ""
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		login, authority = authority[:i+1], authority[i+1:]
+	}
+	if host != "" {
+		authority = host
+	}
+	if database != "" {
+		path = database
+	}
+	changed := scheme + "://" + login + authority + "/" + path
+	if parameters {
+		changed += "?" + query
+	}
+	return changed, nil
 }
 
 // DSNs are the addresses of one server of each shard; of one server, its own. For a database without
@@ -112,12 +131,10 @@ func DSN(dsn, host string) (string, error) {
 func DSNs(ctx context.Context, dsn, cluster string) (all []string, err error) {
 	asked := dsn
 	if cluster != "" { // the database may not be there yet; this one always is
-		u, err := url.Parse(dsn)
-		if err != nil {
-			return nil, errors.New("parse clickhouse dsn: it is not a clickhouse:// address")
+		var err error
+		if asked, err = change(dsn, "", "system"); err != nil {
+			return nil, err
 		}
-		u.Path = "/system"
-		asked = u.String()
 	}
 	conn, err := query.Open(asked, 1)
 	if err != nil {

@@ -153,11 +153,18 @@ func TestOneServer(t *testing.T) {
 	}
 }
 
-func TestSecretsStayOut(t *testing.T) {
-	for _, dsn := range []string{"clickhouse://u:hidden@ho st:9000/x", "%zz://u:hidden@h"} {
-		if _, err := DSN(dsn, "h:1"); err == nil || strings.Contains(err.Error(), "hidden") {
-			t.Errorf("%v", err)
+func TestDSN(t *testing.T) {
+	for dsn, want := range map[string]string{
+		"clickhouse://a:9000": "clickhouse://s:1/",
+		"clickhouse://u:p%40@a:9000,b:9000/keystone?secure=true&x=/": "clickhouse://u:p%40@s:1/keystone?secure=true&x=/",
+		"clickhouse://a/keystone?":                                   "clickhouse://s:1/keystone?",
+	} {
+		if got, err := DSN(dsn, "s:1"); err != nil || got != want {
+			t.Errorf("%s: %s, %v", dsn, got, err)
 		}
+	}
+	if _, err := DSN("u:hidden@h", "h:1"); err == nil || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("%v", err)
 	}
 }
 

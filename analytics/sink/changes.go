@@ -38,6 +38,7 @@ type changeWork struct {
 	lineage int64         // attribute_changes has every row before this offset
 	merges  int64         // profile_merges has every row before this offset
 	tables  *changeTables // as many of some as there are shards
+	traces  traces
 }
 
 func (w *changeWork) rows() int { return w.tables.rows() }
@@ -45,11 +46,15 @@ func (w *changeWork) rows() int { return w.tables.rows() }
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
 
-func (w *changeWork) abandon() { w.tables.reset() }
+func (w *changeWork) abandon() {
+	w.tables.reset()
+	w.traces.abandon()
+}
 
 func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 	source, err := readSource(record.Headers)
 	if err == nil && w.taken.has(source) {
+		w.traces.take(record, resultRepeated)
 		w.metrics.repeated.Inc()
 		return nil
 	}
@@ -58,9 +63,11 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 		err = fmt.Errorf("%w: the value is no change", event.ErrBadRecord) // the decoder's own words may quote it
 	}
 	if err != nil {
+		w.traces.take(record, resultSkipped)
 		w.poison.skip(ctx, record, err)
 		return nil
 	}
+	w.traces.take(record, "")
 	w.taken.add(source)
 	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
 	return nil
@@ -68,12 +75,22 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 
 func (w *changeWork) flush(ctx context.Context, at span) error {
 	w.tables.load(w.now())
+	ctx, traced := w.traces.flush(ctx)
+	err := w.insertAll(ctx, at)
+	traced.end(err)
+	if err != nil {
+		return err
+	}
+	w.tables.reset()
+	return nil
+}
+
+func (w *changeWork) insertAll(ctx context.Context, at span) error {
 	for _, p := range w.tables.all {
 		if err := w.insert.insert(ctx, p.rowset, at, func(set *shard.Set) driver.Conn { return set.All()[p.shard] }); err != nil {
 			return err
 		}
 	}
-	w.tables.reset()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // Config says where the log is and how much the sink may take at once.
@@ -53,6 +54,8 @@ type Config struct {
 
 	// Limits are the edge's limits of one event.
 	Limits event.Limits
+
+	Tracer *trace.Tracer // nil: no traces
 }
 
 // DefaultConfig fits a small machine. Brokers must be set.

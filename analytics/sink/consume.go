@@ -180,6 +180,7 @@ func (s *Sink) anotherLog(ctx context.Context, at tp) (start, error) {
 }
 
 func (s *Sink) work(at tp, from start) work {
+	traced := traces{tracer: s.cfg.Tracer, group: s.cfg.Group, tp: at}
 	if at.topic == event.TopicChanges {
 		taken := maps.Clone(from.marks) // the position keeps its own
 		if taken == nil {
@@ -187,12 +188,12 @@ func (s *Sink) work(at tp, from start) work {
 		}
 		return &changeWork{
 			tp: at, insert: s.insert, metrics: s.metrics, poison: s.poison, now: s.now,
-			taken: taken, merges: from.merges, lineage: from.lineage, tables: newChangeTables(at, from.shards),
+			taken: taken, merges: from.merges, lineage: from.lineage, tables: newChangeTables(at, from.shards), traces: traced,
 		}
 	}
 	return &eventWork{
 		tp: at, insert: s.insert, messages: s.messages, metrics: s.metrics, poison: s.poison,
-		decoder: newDecoder(s.cfg.Limits), now: s.now,
+		decoder: newDecoder(s.cfg.Limits), now: s.now, traces: traced,
 	}
 }
 

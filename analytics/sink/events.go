@@ -37,6 +37,7 @@ type eventWork struct {
 	decoder  *decoder
 	now      func() time.Time
 
+	traces  traces
 	batch   *eventBatch // nil between batches
 	row     row
 	scratch []byte
@@ -58,14 +59,18 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 	r := &w.row
 	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
 		w.poison.skip(ctx, record, err)
+		w.traces.take(record, resultSkipped)
 		return nil
 	}
 	switch w.judge(r) {
 	case fresh:
+		w.traces.take(record, "")
 		w.batch.columns.add(r, w.tp)
 	case duplicate:
+		w.traces.take(record, resultDuplicate)
 		w.metrics.duplicates.Inc()
 	case suspect:
+		w.traces.take(record, "") // nearly all of them are new
 		w.batch.suspects.add(r)
 		if len(w.batch.suspects) >= maxSuspects {
 			return w.lookUp(ctx)
@@ -130,7 +135,10 @@ func (w *eventWork) flush(ctx context.Context, at span) error {
 	// One load time for the batch, also when the insert is repeated: it chooses the partition, and a
 	// token is remembered for each partition.
 	b.columns.load(w.now())
-	if err := w.insert.one(ctx, &b.columns.rowset, at); err != nil {
+	ctx, traced := w.traces.flush(ctx)
+	err := w.insert.one(ctx, &b.columns.rowset, at)
+	traced.end(err)
+	if err != nil {
 		return err
 	}
 	w.messages.done(w.now(), b.hashes)
@@ -139,6 +147,7 @@ func (w *eventWork) flush(ctx context.Context, at span) error {
 }
 
 func (w *eventWork) abandon() {
+	w.traces.abandon()
 	if w.batch != nil {
 		w.messages.giveUp(w.batch.hashes)
 		w.release()

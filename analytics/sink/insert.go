@@ -11,6 +11,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/keystone-cdp/keystone/analytics/shard"
 )
@@ -76,7 +77,8 @@ func (w *inserter) insert(ctx context.Context, rows *rowset, at span, to func(*s
 	if rows.rows == 0 {
 		return nil
 	}
-	return w.retry(ctx, rows.table, func(ctx context.Context) error {
+	ctx, done := inserting(ctx, rows.table, rows.rows)
+	err := w.retry(ctx, rows.table, func(ctx context.Context) error {
 		set, err := w.servers.Get(ctx)
 		if err != nil {
 			return err
@@ -89,6 +91,8 @@ func (w *inserter) insert(ctx context.Context, rows *rowset, at span, to func(*s
 		w.metrics.rows.WithLabelValues(rows.table).Add(float64(rows.rows))
 		return nil
 	})
+	done(err)
+	return err
 }
 
 // retry repeats do until it succeeds or ctx ends. Each attempt has its own deadline.
@@ -140,6 +144,7 @@ func (w *inserter) failure() error {
 
 func (w *inserter) try(ctx context.Context, conn driver.Conn, table string, rows *rowset, at span) error {
 	ctx = clickhouse.Context(ctx,
+		clickhouse.WithSpan(oteltrace.SpanContextFromContext(ctx)),
 		clickhouse.WithQueryID(fmt.Sprintf("%s%d-%d/%s", queryPrefix(at.tp), at.first, at.last, rows.table)),
 		clickhouse.WithSettings(clickhouse.Settings{
 			"async_insert":               0,

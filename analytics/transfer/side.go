@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/internal/secret"
 )
 
 // side is one ClickHouse, over HTTP.
@@ -19,6 +20,8 @@ type side struct {
 	address  url.URL // without credentials and database
 	user     *url.Userinfo
 	database string
+	access   secret.Access
+	http     *http.Client
 }
 
 func newSide(text string) (*side, error) {
@@ -26,7 +29,19 @@ func newSide(text string) (*side, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("its address must look like http://user:password@host:8123/?database=keystone") // the cause would quote the password
 	}
-	s := &side{user: u.User, database: u.Query().Get("database")}
+	query := u.Query()
+	s := &side{user: u.User, database: query.Get("database"), access: secret.Take(query)}
+	if err := s.access.Check(); err != nil {
+		return nil, err
+	}
+	if s.access.PasswordFile != "" {
+		password, err := secret.Password(s.access.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		s.user = url.UserPassword(u.User.Username(), password)
+	}
+	s.http = s.access.Client()
 	if s.database == "" {
 		s.database = schema.DefaultDatabase
 	}
@@ -37,7 +52,11 @@ func newSide(text string) (*side, error) {
 // dsn is the side's address for clickhouse-go.
 func (s *side) dsn() string {
 	u := s.address
-	u.User, u.Path = s.user, "/"+s.database
+	parameters := s.access.Parameters()
+	if u.Scheme == "https" {
+		parameters.Set("secure", "true")
+	}
+	u.User, u.Path, u.RawQuery = s.user, "/"+s.database, parameters.Encode()
 	return u.String()
 }
 
@@ -59,7 +78,7 @@ func (s *side) do(ctx context.Context, body io.Reader, settings url.Values) (io.
 		password, _ := s.user.Password()
 		req.SetBasicAuth(s.user.Username(), password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.http.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,6 +25,28 @@ func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 func address(db enginetest.ClickHouseDB) string {
 	u, _ := url.Parse(db.HTTPURL) // enginetest made it
 	u.User, u.RawQuery = url.UserPassword(db.User, db.Password), "database="+db.Database
+	return u.String()
+}
+
+// secure is an address that is reached over TLS only, with a certificate, and its password in a file.
+func secure(t *testing.T, plain string) string {
+	t.Helper()
+	u, err := url.Parse(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := enginetest.NewAuthority(t)
+	cert, key := authority.Issue("transfer")
+	password, _ := u.User.Password()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	for name, value := range map[string]string{"sslrootcert": authority.CA, "sslcert": cert, "sslkey": key, "password_file": file} {
+		query.Set(name, value)
+	}
+	u.Scheme, u.User, u.Host, u.RawQuery = "https", url.User(u.User.Username()), "localhost:"+enginetest.Front(t, authority.Server("localhost"), u.Host), query.Encode()
 	return u.String()
 }
 
@@ -88,7 +111,7 @@ func TestTransfer(t *testing.T) {
 	db := source(t)
 	server := enginetest.ServeClickHouse(t, enginetest.ClickHouseConfig(t, t.TempDir()))
 	cfg := transfer.DefaultConfig()
-	cfg.From, cfg.To, cfg.ChunkRows = address(db), server.HTTPDSN(), 500
+	cfg.From, cfg.To, cfg.ChunkRows = secure(t, address(db)), secure(t, server.HTTPDSN()), 500
 	want := answers(t, db.NativeDSN)
 
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -14,6 +14,7 @@ import (
 	"github.com/keystone-cdp/keystone/analytics/access"
 	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
+	"github.com/keystone-cdp/keystone/internal/secret"
 )
 
 // The engine of `keystone dev` is another process's child, and reads its users at its start. A command
@@ -144,6 +145,8 @@ func withLogin(dsn, user, password string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	u.User = url.UserPassword(user, password)
+	query := u.Query()
+	query.Del(secret.ParamPassword) // it is another's
+	u.User, u.RawQuery = url.UserPassword(user, password), query.Encode()
 	return u.String(), nil
 }

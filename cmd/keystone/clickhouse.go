@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/keystone-cdp/keystone/internal/embedded"
+	"github.com/keystone-cdp/keystone/internal/secret"
 	"github.com/keystone-cdp/keystone/internal/service"
 )
 
@@ -61,6 +62,7 @@ func (c *clickhouseClientCmd) Run(a *app) error {
 
 type sqlSession struct {
 	endpoint   *url.URL
+	http       *http.Client
 	format     string
 	parameters map[string]string // of the statements: {tenant:UUID}
 }
@@ -70,7 +72,20 @@ func newSQLSession(endpoint, format string) (*sqlSession, error) {
 	if err != nil || u.Host == "" {
 		return nil, errors.New("the ClickHouse URL must look like http://user:password@host:8123/?database=keystone")
 	}
-	return &sqlSession{endpoint: u, format: format}, nil
+	query := u.Query()
+	access := secret.Take(query)
+	if err := access.Check(); err != nil {
+		return nil, fmt.Errorf("the ClickHouse URL: %w", err)
+	}
+	u.RawQuery = query.Encode()
+	if access.PasswordFile != "" {
+		password, err := secret.Password(access.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		u.User = url.UserPassword(u.User.Username(), password)
+	}
+	return &sqlSession{endpoint: u, http: access.Client(), format: format}, nil
 }
 
 // run executes one statement and writes its result.
@@ -94,7 +109,7 @@ func (s *sqlSession) run(ctx context.Context, sql string, out io.Writer) error {
 		password, _ := s.endpoint.User.Password()
 		req.SetBasicAuth(s.endpoint.User.Username(), password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask ClickHouse: %w", err)
 	}

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-json"
+
+	"github.com/keystone-cdp/keystone/internal/secret"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 type configCmd struct {
@@ -42,14 +47,32 @@ type roleConfigs struct {
 	} `cmd:"" help:"Of the sink."`
 }
 
-// config is what the role named by the chosen command would run with.
-func (c *roleConfigs) config(role string) (any, error) {
+// traces are the flags of the role's traces.
+func (c *roleConfigs) traces(role string) (traceFlags, samplingFlags) {
+	switch role {
+	case "edge":
+		return c.Edge.traceFlags, c.Edge.samplingFlags
+	case "processor":
+		return c.Processor.traceFlags, samplingFlags{}
+	}
+	return c.Sink.traceFlags, samplingFlags{}
+}
+
+// config is what the role named by the chosen command would run with. The second is of its traces.
+func (c *roleConfigs) config(role string) (any, trace.Config, error) {
+	flags, sampling := c.traces(role)
+	traces, _, wrong := flags.config(role, sampling)
+	config, err := c.stage(role)
+	return config, traces, errors.Join(err, wrong)
+}
+
+func (c *roleConfigs) stage(role string) (any, error) {
 	switch role {
 	case "edge":
 		if err := c.Edge.resolve(needStore | needBrokers); err != nil {
 			return nil, err
 		}
-		return c.Edge.config(c.Edge.Brokers, c.Edge.access)
+		return c.Edge.config(c.Edge.Brokers, c.Edge.Broker.options)
 	case "processor":
 		if err := c.Processor.resolve(needStore | needBrokers); err != nil {
 			return nil, err
@@ -79,11 +102,12 @@ func (c *configLineCmd) Run(a *app) error {
 		return fmt.Errorf("keystone %s: %w", strings.Join(c.Args, " "), err)
 	}
 	roles := roleConfigs{}
-	roles.Edge.target, roles.Edge.edgeFlags = chosen.Edge.target, chosen.Edge.edgeFlags
-	roles.Processor.target, roles.Sink.target = chosen.Processor.target, chosen.Sink.target
+	roles.Edge.target, roles.Edge.roleFlags, roles.Edge.edgeFlags = chosen.Edge.target, chosen.Edge.roleFlags, chosen.Edge.edgeFlags
+	roles.Processor.target, roles.Processor.roleFlags = chosen.Processor.target, chosen.Processor.roleFlags
+	roles.Sink.target, roles.Sink.roleFlags = chosen.Sink.target, chosen.Sink.roleFlags
 	switch role := command.Selected().Name; role {
 	case "edge", "processor", "sink":
-		if _, err := roles.config(role); err != nil {
+		if _, _, err := roles.config(role); err != nil {
 			return err
 		}
 	}
@@ -93,7 +117,7 @@ func (c *configLineCmd) Run(a *app) error {
 
 // Run says what is wrong, or that nothing is.
 func (c *configCheckCmd) Run(a *app) error {
-	if _, err := c.config(a.role); err != nil {
+	if _, _, err := c.config(a.role); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(a.stdout, "ok")
@@ -104,9 +128,13 @@ type configPrintCmd struct{ roleConfigs }
 
 // Run prints the configuration, also a broken one.
 func (c *configPrintCmd) Run(a *app) error {
-	config, broken := c.config(a.role)
+	config, traces, broken := c.config(a.role)
 	if config != nil {
-		text, err := json.MarshalIndent(masked(reflect.ValueOf(config)), "", "  ")
+		out := masked(reflect.ValueOf(config))
+		if all, ok := out.(map[string]any); ok {
+			all["trace"] = masked(reflect.ValueOf(traces))
+		}
+		text, err := json.MarshalIndent(out, "", "  ")
 		if err != nil {
 			return err
 		}
@@ -147,22 +175,40 @@ func isOptions(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Interface
 }
 
+// keywordPassword is a password in a DSN of keywords and values: host=db password='it is secret'.
+var keywordPassword = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.)+)`)
+
+// plainURL is a URL whose parts are surely what they seem, of one or several hosts, which net/url does not read.
+var plainURL = regexp.MustCompile(`^([a-z]+://)(?:([^:@/?#]*)(:[^@/?#]*)?@)?([^@/?#\s]*(?:/[^?#@]*)?)(?:\?([^#@]*))?$`)
+
 func maskAddress(s string) string {
 	if !strings.Contains(s, "://") {
-		return s
+		return keywordPassword.ReplaceAllString(s, "${1}xxxxx")
 	}
-	u, err := url.Parse(s)
-	if err != nil {
+	parts := plainURL.FindStringSubmatch(s)
+	if parts == nil {
 		return "(an address that cannot be read)"
 	}
-	query := u.Query()
-	for name := range query {
-		if strings.Contains(strings.ToLower(name), "password") {
-			query.Set(name, "xxxxx")
+	scheme, user, password, rest, query := parts[1], parts[2], parts[3], parts[4], parts[5]
+	if password != "" {
+		password = ":xxxxx"
+	}
+	if user+password != "" {
+		rest = user + password + "@" + rest
+	}
+	parameters, err := url.ParseQuery(query)
+	switch {
+	case query == "":
+		return scheme + rest
+	case err != nil:
+		return scheme + rest + "?(parameters that cannot be read)"
+	}
+	for name := range parameters {
+		if strings.Contains(strings.ToLower(name), "password") && name != secret.ParamPassword {
+			parameters.Set(name, "xxxxx")
 		}
 	}
-	u.RawQuery = query.Encode()
-	return u.Redacted()
+	return scheme + rest + "?" + parameters.Encode()
 }
 
 // snake is a Go name as flags and errors write it: SpoolDir is spool_dir, DSN is dsn.

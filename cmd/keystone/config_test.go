@@ -29,6 +29,30 @@ func TestConfigPrintMasksSecrets(t *testing.T) {
 	}
 }
 
+func TestMaskAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"postgres://k:s3cret@db:26257/keystone?sslmode=verify-full":        "postgres://k:xxxxx@db:26257/keystone?sslmode=verify-full",
+		"postgres://k:s3cret@a:26257,b:26257/keystone":                     "postgres://k:xxxxx@a:26257,b:26257/keystone",
+		"postgres://db/keystone?password=s3cret&password_file=%2Frun%2Fpw": "postgres://db/keystone?password=xxxxx&password_file=%2Frun%2Fpw",
+		"postgres://db/keystone?sslpassword=s3cret":                        "postgres://db/keystone?sslpassword=xxxxx",
+		"clickhouse://k@ch:9440/keystone?secure=true":                      "clickhouse://k@ch:9440/keystone?secure=true",
+		"postgres://k:s3c/ret@db/keystone":                                 "(an address that cannot be read)",
+		"postgres://k:s3c?ret@db/keystone":                                 "(an address that cannot be read)",
+		"postgres://k:s3c#ret@db/keystone":                                 "(an address that cannot be read)",
+		"postgres://k:s3c@ret@db/keystone":                                 "(an address that cannot be read)",
+		"postgres://db/keystone?password=s3%zzcret":                        "postgres://db/keystone?(parameters that cannot be read)",
+		"host=db user=k password=s3cret sslmode=require":                   "host=db user=k password=xxxxx sslmode=require",
+		`host=db password = 's3 \'cret' sslmode=require`:                   "host=db password = xxxxx sslmode=require",
+		"host=db password='s3 cret":                                        "host=db password=xxxxx",
+		`host=db password=s3\ cret user=k`:                                 "host=db password=xxxxx user=k",
+		":8080":                                                            ":8080",
+	} {
+		if got := maskAddress(address); got != want {
+			t.Errorf("%s: %s", address, got)
+		}
+	}
+}
+
 func TestConfigCheckListsEveryBrokenRule(t *testing.T) {
 	_, err := runCLI(t, "config", "check", "edge", "--store-dsn=postgres://x", "--brokers=a:9092", "--listen=", "--spool-bytes=1", "--spool-dir=/nowhere")
 	if err == nil || !strings.Contains(err.Error(), "listen is missing") || !strings.Contains(err.Error(), "max_bytes must be at least 1 MiB") {

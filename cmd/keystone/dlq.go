@@ -57,7 +57,7 @@ func (f *letterFilter) withQueue(a *app, t *target, work func(q *deadletter.Queu
 		if err != nil {
 			return err
 		}
-		q, err := deadletter.New(states, t.Brokers, "keystone dlq "+a.role+" ("+operator()+")", t.access...)
+		q, err := deadletter.New(states, t.Brokers, "keystone dlq "+a.role+" ("+operator()+")", t.Broker.options...)
 		if err != nil {
 			return err
 		}

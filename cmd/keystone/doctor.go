@@ -20,6 +20,7 @@ type doctorCmd struct {
 	SpoolDir     string        `help:"Folder of an edge's spool, where it is on this machine." env:"KEYSTONE_SPOOL_DIR" type:"path" placeholder:"DIR"`
 	SpoolBytes   int64         `help:"What each of its two lanes may take." default:"1073741824" env:"KEYSTONE_SPOOL_BYTES"`
 	Key          []string      `help:"API keys that should work. Better in the environment: others see flags." env:"KEYSTONE_DOCTOR_KEYS" placeholder:"KEY"`
+	KeysFile     string        `help:"File of two that should, as keys init writes it." env:"KEYSTONE_DOCTOR_KEYS_FILE" type:"path" placeholder:"FILE"`
 	Timeout      time.Duration `help:"For each look at a server." default:"10s"`
 	ProbeTimeout time.Duration `help:"For the event to come through." default:"30s"`
 	NoProbe      bool          `help:"Look only: send no event, write nothing."`
@@ -90,13 +91,20 @@ func (c *doctorCmd) config() (doctor.Config, error) {
 			c.SpoolDir = filepath.Join(c.DataDir, "spool")
 		}
 	}
-	if err := c.open(); err != nil {
+	if err := c.access(needStore | needClickHouse | needBrokers); err != nil {
 		return cfg, err
+	}
+	if c.KeysFile != "" {
+		keys, err := readKeys(c.KeysFile)
+		if err != nil {
+			return cfg, fmt.Errorf("--keys-file: %w", err)
+		}
+		c.Key = append(c.Key, keys.TrackerKey, keys.IntegrationKey)
 	}
 	if !c.NoProbe {
 		cfg.ProbeTimeout = c.ProbeTimeout
 	}
-	cfg.StoreDSN, cfg.ClickHouseDSN, cfg.Brokers, cfg.Access = c.StoreDSN, c.ClickhouseDSN, c.Brokers, c.access
+	cfg.StoreDSN, cfg.ClickHouseDSN, cfg.Brokers, cfg.Access = c.StoreDSN, c.ClickhouseDSN, c.Brokers, c.Broker.options
 	cfg.EdgeURL, cfg.AdminURLs, cfg.Keys, cfg.SpoolDir = strings.TrimSuffix(c.Edge, "/"), c.Admin, c.Key, c.SpoolDir
 	return cfg, nil
 }

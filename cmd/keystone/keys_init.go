@@ -46,6 +46,17 @@ type fileKeys struct {
 	IntegrationKey string `json:"integration_key"`
 }
 
+func readKeys(path string) (keys fileKeys, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return keys, err
+	}
+	if json.Unmarshal(text, &keys) != nil {
+		return keys, fmt.Errorf("read %s: it is not what keys init writes", path) // the cause may quote a key
+	}
+	return keys, nil
+}
+
 type keysWanted struct{ slug, name, label, file string }
 
 // ensureKeys makes a tenant with two keys, or finds those that the file has.
@@ -57,11 +68,7 @@ func ensureKeys(ctx context.Context, plane *control.Plane, w keysWanted) (tenant
 	if err != nil {
 		return tenant, keys, err
 	}
-	if text, err := os.ReadFile(w.file); err == nil {
-		if err := json.Unmarshal(text, &keys); err != nil {
-			return tenant, keys, fmt.Errorf("read %s: %w", w.file, err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if keys, err = readKeys(w.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return tenant, keys, err
 	}
 	for _, k := range []struct {

@@ -92,7 +92,7 @@ func newLagProbe(ctx context.Context, t *target) (*lagProbe, error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, func() { _ = p.clickhouse.Close() }) // only read from
-	if p.log, err = kgo.NewClient(append(t.access, kgo.SeedBrokers(t.Brokers...))...); err != nil {
+	if p.log, err = kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...); err != nil {
 		p.close()
 		return nil, fmt.Errorf("connect to the log: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/ingest"
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor"
 	"github.com/keystone-cdp/keystone/sql"
 )
@@ -136,6 +137,9 @@ func everyMetric(t *testing.T) []metric {
 		t.Fatal(err)
 	}
 	r.MustRegister(buildInfo())
+	if _, err := trace.New(trace.Config{Role: "edge", QueueSpans: 1, BatchSpans: 1, SendEvery: 1, SendTimeout: 1}, log, trace.NewMetrics(r)); err != nil {
+		t.Fatal(err)
+	}
 	return r.metrics(t)
 }
 
@@ -174,7 +178,7 @@ func TestMetricsTable(t *testing.T) {
 
 // TestMetricNames holds the names to the house's form.
 func TestMetricNames(t *testing.T) {
-	form := regexp.MustCompile(`^keystone_(edge|key|job|produce|spool|processor|outbox|sink|build)_[a-z_]+$`)
+	form := regexp.MustCompile(`^keystone_(edge|key|job|produce|spool|processor|outbox|sink|trace|build)_[a-z_]+$`)
 	for _, m := range everyMetric(t) {
 		if !form.MatchString(m.name) || (m.kind == "counter") != strings.HasSuffix(m.name, "_total") {
 			t.Errorf("%s, a %s, is named otherwise than the rest", m.name, m.kind)

@@ -83,7 +83,7 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 	if err := retain(ctx, control.New(pool), t.ClickhouseDSN); err != nil {
 		return err
 	}
-	return topics.Ensure(ctx, t.Brokers, t.access...)
+	return topics.Ensure(ctx, t.Brokers, t.Broker.options...)
 }
 
 // migrateClickHouse migrates one server of each shard; the others of a shard have their DDL from its Replicated

@@ -26,7 +26,7 @@ func fields(t *testing.T, text string) map[string]any {
 }
 
 // TestOperator makes a second tenant by the command line, and wants the two to know nothing of each
-// other; then revokes a key and wants it refused within 10 seconds.
+// other; then exchanges a key for another, and wants the old one refused within 10 seconds.
 func TestOperator(t *testing.T) {
 	d := startDev(t, folder(t))
 	fields(t, d.keystone(t, "tenants", "create", "acme", "Acme Ltd"))
@@ -84,8 +84,15 @@ func TestOperator(t *testing.T) {
 	}
 	d.keystone(t, "keys", "set", "--tenant", "acme", created["key_id"].(string), "--rate", "0.001", "--burst", "1")
 	within(http.StatusTooManyRequests)
+	// A key is exchanged: while both are there both work, and the new one goes on when the old one is gone.
+	exchanged := acme
+	exchanged.TrackerKey = fields(t, d.keystone(t, "keys", "create", "--tenant", "acme", "--scope", "tracker", "--label", "web, next"))["key"].(string)
+	d.keystone(t, "keys", "set", "--tenant", "acme", created["key_id"].(string), "--rate", "0", "--burst", "0")
+	exchanged.ingest(t, `{"anonymous_id":"late","event_type":"page"}`)
+	within(http.StatusOK)
 	d.keystone(t, "keys", "revoke", "--tenant", "acme", created["key_id"].(string))
 	within(http.StatusUnauthorized)
+	exchanged.ingest(t, `{"anonymous_id":"late","event_type":"page"}`)
 	if _, err := d.try("keys", "set", "--tenant", "acme", created["key_id"].(string), "--rate", "5"); err == nil {
 		t.Error("a revoked key was changed")
 	}

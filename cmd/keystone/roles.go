@@ -16,6 +16,7 @@ import (
 	"github.com/keystone-cdp/keystone/ingest"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor"
 	"github.com/keystone-cdp/keystone/sql"
 )
@@ -31,6 +32,7 @@ const (
 // roleFlags are what every role has.
 type roleFlags struct {
 	AdminListen string `help:"Address of /healthz, /readyz and /metrics; not for the public." default:"127.0.0.1:8081" env:"KEYSTONE_ADMIN_LISTEN" placeholder:"ADDR"`
+	traceFlags
 }
 
 type edgeFlags struct {
@@ -45,6 +47,7 @@ type edgeFlags struct {
 	SpoolDir       string        `help:"Folder of the spool: events wait here while the log does not answer." env:"KEYSTONE_SPOOL_DIR" type:"path" placeholder:"DIR"`
 	SpoolBytes     int64         `help:"Bytes of disk each of the spool's two lanes may take." default:"1073741824" env:"KEYSTONE_SPOOL_BYTES"`
 	DrainDelay     time.Duration `help:"How long the edge accepts connections after it stopped being ready, for load balancers to notice." default:"0s" env:"KEYSTONE_EDGE_DRAIN_DELAY"`
+	samplingFlags
 }
 
 func (f *edgeFlags) config(brokers []string, access []kgo.Opt) (ingest.Config, error) {
@@ -75,13 +78,13 @@ func networks(flag string, list []string) ([]netip.Prefix, error) {
 
 func (t *target) processorConfig() (processor.Config, error) {
 	c := processor.DefaultConfig()
-	c.DSN, c.Brokers, c.Access = t.StoreDSN, t.Brokers, t.access
+	c.DSN, c.Brokers, c.Access = t.StoreDSN, t.Brokers, t.Broker.options
 	return c, c.Validate()
 }
 
 func (t *target) sinkConfig() (analytics.Config, error) {
 	c := analytics.DefaultConfig()
-	c.ClickHouseDSN, c.Sink.Brokers, c.Sink.Access = t.ClickhouseDSN, t.Brokers, t.access
+	c.ClickHouseDSN, c.Sink.Brokers, c.Sink.Access = t.ClickhouseDSN, t.Brokers, t.Broker.options
 	return c, c.Validate()
 }
 
@@ -91,14 +94,16 @@ type roles struct {
 	group    *service.Group
 	registry *prometheus.Registry
 	admin    *service.Admin
-	failed   chan error // a stage met something that only a person can mend
+	flags    traceFlags
+	traces   *trace.Metrics // nil: none so far
+	failed   chan error     // a stage met something that only a person can mend
 }
 
 func newRoles(a *app, group *service.Group, f roleFlags) *roles {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(buildInfo())
-	return &roles{app: a, group: group, registry: registry, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
+	return &roles{app: a, group: group, registry: registry, flags: f.traceFlags, admin: service.NewAdmin(f.AdminListen, registry), failed: make(chan error, 1)}
 }
 
 // buildInfo tells which build runs, as is usual.
@@ -117,6 +122,9 @@ func (r *roles) startAdmin(ctx context.Context) error {
 func (r *roles) startProcessor(ctx context.Context, t *target) error {
 	config, err := t.processorConfig()
 	if err != nil {
+		return err
+	}
+	if config.Tracer, err = r.startTracer(ctx, "processor", samplingFlags{}); err != nil {
 		return err
 	}
 	p, err := processor.New(config, r.app.log, r.registry)
@@ -145,6 +153,9 @@ func (r *roles) startSink(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
+	if config.Sink.Tracer, err = r.startTracer(ctx, "sink", samplingFlags{}); err != nil {
+		return err
+	}
 	s, err := analytics.New(config, r.app.log, r.registry)
 	if err != nil {
 		return err
@@ -155,11 +166,14 @@ func (r *roles) startSink(ctx context.Context, t *target) error {
 
 // startEdge answers where the edge listens.
 func (r *roles) startEdge(ctx context.Context, t *target, f edgeFlags) (addr string, err error) {
-	config, err := f.config(t.Brokers, t.access)
+	config, err := f.config(t.Brokers, t.Broker.options)
 	if err != nil {
 		return "", err
 	}
 	e := &edgePart{dsn: t.StoreDSN, config: config, roles: r}
+	if e.tracer, err = r.startTracer(ctx, "edge", f.samplingFlags); err != nil {
+		return "", err
+	}
 	r.admin.Check("edge", e.ready)
 	if err := r.group.Start(ctx, "edge", e, f.DrainDelay+edgeStopTimeout); err != nil {
 		return "", err
@@ -172,6 +186,7 @@ type edgePart struct {
 	dsn    string
 	config ingest.Config
 	roles  *roles
+	tracer *trace.Tracer
 	pool   *pgxpool.Pool
 	ingest *ingest.Ingest
 }
@@ -184,7 +199,7 @@ func (e *edgePart) Start(ctx context.Context) (err error) {
 		return err
 	}
 	plane := edgePlane{control.New(e.pool)}
-	e.ingest, err = ingest.New(e.config, ingest.Deps{Keys: plane, Jobs: plane, Log: e.roles.app.log, Registry: e.roles.registry})
+	e.ingest, err = ingest.New(e.config, ingest.Deps{Keys: plane, Jobs: plane, Log: e.roles.app.log, Registry: e.roles.registry, Tracer: e.tracer})
 	if err != nil {
 		return err
 	}

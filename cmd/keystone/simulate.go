@@ -75,7 +75,7 @@ func (c *simulateCmd) Run(a *app) error {
 	}); err != nil {
 		return err
 	}
-	cfg.Brokers, cfg.Access, cfg.Tenant, cfg.Current = c.Brokers, c.access, tenant.ID, tenant.Settings
+	cfg.Brokers, cfg.Access, cfg.Tenant, cfg.Current = c.Brokers, c.Broker.options, tenant.ID, tenant.Settings
 	if cfg.New, err = tenant.Settings.Overlay(text); err != nil {
 		return fmt.Errorf("new settings: %w", err)
 	}

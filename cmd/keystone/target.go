@@ -70,7 +70,10 @@ type target struct {
 	StoreDSN      string   `help:"State store: postgres://…" env:"KEYSTONE_STORE_DSN" placeholder:"DSN"`
 	ClickhouseDSN string   `help:"ClickHouse, native protocol: clickhouse://…" env:"KEYSTONE_CLICKHOUSE_DSN" placeholder:"DSN"`
 	Brokers       []string `help:"Log: host:port,…" env:"KEYSTONE_BROKERS" placeholder:"HOST:PORT"`
-	brokerFlags
+
+	Store      fileFlags   `embed:"" prefix:"store-" envprefix:"KEYSTONE_STORE_"`
+	Clickhouse fileFlags   `embed:"" prefix:"clickhouse-" envprefix:"KEYSTONE_CLICKHOUSE_"`
+	Broker     brokerFlags `embed:"" prefix:"broker-" envprefix:"KEYSTONE_BROKER_"`
 }
 
 // need says which of the servers a command uses.
@@ -82,11 +85,25 @@ const (
 	needBrokers
 )
 
-func (t *target) resolve(n need) error {
+// access makes of flags how each server is spoken to. It lists every broken rule at once.
+func (t *target) access(n need) error {
+	var log, store, columns error
 	if n&needBrokers != 0 {
-		if err := t.open(); err != nil {
-			return err
-		}
+		log = t.Broker.open()
+	}
+	if n&needStore != 0 && t.StoreDSN != "" {
+		store = t.Store.addTo(&t.StoreDSN, "store", "sslmode", "verify-full")
+	}
+	if n&needClickHouse != 0 && t.ClickhouseDSN != "" {
+		columns = t.Clickhouse.addTo(&t.ClickhouseDSN, "clickhouse", "secure", "true")
+	}
+	return errors.Join(log, store, columns)
+}
+
+// resolve finds the servers, and how they are spoken to.
+func (t *target) resolve(n need) error {
+	if err := t.access(n); err != nil {
+		return err
 	}
 	missing := n&needStore != 0 && t.StoreDSN == "" ||
 		n&needClickHouse != 0 && t.ClickhouseDSN == "" ||

@@ -25,7 +25,7 @@ func (c *topicsListCmd) Run(a *app) error {
 	if err := c.resolve(needBrokers); err != nil {
 		return err
 	}
-	client, err := kgo.NewClient(append(c.access, kgo.SeedBrokers(c.Brokers...))...)
+	client, err := kgo.NewClient(append(c.Broker.options, kgo.SeedBrokers(c.Brokers...))...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}
@@ -97,7 +97,7 @@ func (c *topicsCreateCmd) Run(a *app) error {
 	if err := c.resolve(needBrokers); err != nil {
 		return err
 	}
-	return c.topics().Ensure(a.ctx, c.Brokers, c.access...)
+	return c.topics().Ensure(a.ctx, c.Brokers, c.Broker.options...)
 }
 
 type topicsCheckCmd struct {
@@ -112,7 +112,7 @@ func (c *topicsCheckCmd) Run(a *app) error {
 	if err := c.resolve(needBrokers); err != nil {
 		return err
 	}
-	report, err := doctor.Topics(a.ctx, doctor.Config{Brokers: c.Brokers, Access: c.access, Topics: c.topics(), Timeout: c.Timeout})
+	report, err := doctor.Topics(a.ctx, doctor.Config{Brokers: c.Brokers, Access: c.Broker.options, Topics: c.topics(), Timeout: c.Timeout})
 	if err != nil {
 		return err
 	}

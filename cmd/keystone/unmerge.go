@@ -76,7 +76,7 @@ func (c *unmergeCmd) Run(a *app) error {
 
 // publish produces what is in the outbox of unmerges, this one's and what was left over.
 func (c *unmergeCmd) publish(a *app, states *store.Store) error {
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID("keystone-unmerge")}, c.access...)...)
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID("keystone-unmerge")}, c.Broker.options...)...)
 	if err != nil {
 		return fmt.Errorf("connect to the log: %w", err)
 	}

@@ -13,12 +13,19 @@ import (
 
 const composeDir = "../compose"
 
+// elsewhere is what an operator says to elsewhere.yaml; the other files have it themselves.
+var elsewhere = []string{"KEYSTONE_BROKERS=a:9093", "KEYSTONE_STORE_DSN=postgres://keystone@db:26257/keystone", "KEYSTONE_CLICKHOUSE_DSN=clickhouse://keystone@ch:9440/keystone"}
+
 // load reads a file as docker compose does: interpolated, included, merged, and validated against the
 // schema of the compose specification.
 func load(t *testing.T, file string) *types.Project {
 	t.Helper()
+	var env []string
+	if file == "elsewhere.yaml" {
+		env = elsewhere
+	}
 	options, err := cli.NewProjectOptions([]string{filepath.Join(composeDir, file)}, cli.WithWorkingDirectory(composeDir),
-		cli.WithEnvFiles(), cli.WithDotEnv, cli.WithProfiles([]string{"tools"}), cli.WithName("keystone"))
+		cli.WithEnv(env), cli.WithEnvFiles(), cli.WithDotEnv, cli.WithProfiles([]string{"tools"}), cli.WithName("keystone"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +41,7 @@ func TestCompose(t *testing.T) {
 		"compose.yaml": {"redpanda", "cockroach", "clickhouse"},
 		"cluster.yaml": {"redpanda-1", "redpanda-2", "redpanda-3", "cockroach-1", "cockroach-2", "cockroach-3",
 			"clickhouse-1-1", "clickhouse-1-2", "clickhouse-2-1", "clickhouse-2-2", "keeper-1", "keeper-2", "keeper-3"},
+		"elsewhere.yaml": nil,
 	} {
 		t.Run(file, func(t *testing.T) {
 			project := load(t, file)
@@ -96,8 +104,16 @@ func checkService(t *testing.T, project *types.Project, name string, service typ
 			env[key] = *value
 		}
 	}
-	understood(t, name, env, service.Command...)
 	known(t, name, env, service.Command...)
+	for variable, path := range env {
+		if file := testFile(t, variable); file != "" {
+			if !slices.ContainsFunc(service.Secrets, func(s types.ServiceSecretConfig) bool { return "/run/secrets/"+s.Source == path }) {
+				t.Errorf("%s: %s=%s is no secret of the service", name, variable, path)
+			}
+			env[variable] = file
+		}
+	}
+	understood(t, name, env, service.Command...)
 	if service.HealthCheck != nil {
 		test := service.HealthCheck.Test
 		if len(test) < 3 || test[0] != "CMD" || test[1] != "/keystone" {

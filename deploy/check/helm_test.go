@@ -145,6 +145,7 @@ func TestChart(t *testing.T) {
 					checkPod(t, o.Name, &o.Spec.Template.Spec, nil, nil)
 				case *autoscalingv2.HorizontalPodAutoscaler:
 					counts["autoscaler"]++
+					checkAutoscaler(t, o, name == "production")
 				case *policyv1.PodDisruptionBudget:
 					counts["budget"]++
 				case *networkingv1.NetworkPolicy:
@@ -166,6 +167,29 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// checkAutoscaler looks at the edge's: the requests in flight are a metric of the pods that the edge has,
+// and are there only for who has an adapter. The metric that is missing would keep it from scaling down.
+func checkAutoscaler(t *testing.T, o *autoscalingv2.HorizontalPodAutoscaler, inFlight bool) {
+	t.Helper()
+	if o.Spec.ScaleTargetRef.Kind != "StatefulSet" {
+		return
+	}
+	if (len(o.Spec.Metrics) == 2) != inFlight {
+		t.Fatalf("the edge scales on %d metrics", len(o.Spec.Metrics))
+	}
+	if !inFlight {
+		return
+	}
+	table, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := o.Spec.Metrics[1].Pods
+	if !strings.Contains(string(table), "`"+pods.Metric.Name+"` | gauge") || pods.Target.AverageValue.Value() != 200 {
+		t.Errorf("the edge scales on %+v", pods)
+	}
+}
+
 // checkPod holds a pod to what keystone understands and to what it may do, which is nothing.
 func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels map[string]string) {
 	t.Helper()
@@ -178,14 +202,27 @@ func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels m
 	env := map[string]string{}
 	for _, e := range c.Env {
 		env[e.Name] = e.Value
+		if strings.HasSuffix(e.Name, "_HEADERS") && e.ValueFrom == nil {
+			t.Errorf("%s: %s is not from a secret", name, e.Name)
+		}
 		if e.ValueFrom != nil {
 			env[e.Name] = map[string]string{"store-dsn": "postgres://db/keystone", "clickhouse-dsn": "clickhouse://ch:9000/keystone"}[e.ValueFrom.SecretKeyRef.Key]
 		} else if strings.Contains(e.Name, "DSN") || strings.HasSuffix(e.Name, "PASSWORD") {
 			t.Errorf("%s: %s is not from a secret", name, e.Name)
 		}
 	}
+	// A role has what it needs of secrets, and no other server's.
+	foreign := map[string]string{"edge": "clickhouse", "processor": "clickhouse", "sink": "store"}[c.Args[0]]
+	for variable := range env {
+		if foreign != "" && strings.HasPrefix(variable, "KEYSTONE_"+strings.ToUpper(foreign)+"_") {
+			t.Errorf("%s has %s, which is not for its role", name, variable)
+		}
+	}
 	volumes := []string{}
 	for _, v := range pod.Volumes {
+		if foreign != "" && strings.HasPrefix(v.Name, foreign+"-") {
+			t.Errorf("%s mounts %s, which is not for its role", name, v.Name)
+		}
 		volumes = append(volumes, v.Name)
 	}
 	for _, m := range c.VolumeMounts {
@@ -193,21 +230,17 @@ func checkPod(t *testing.T, name string, pod *corev1.PodSpec, selector, labels m
 			t.Errorf("%s mounts %s, which is not there", name, m.Name)
 		}
 	}
-	// The files are where pods have them: here only that the names lead to a mount can be held.
-	for _, variable := range []string{"KEYSTONE_BROKER_CA", "KEYSTONE_BROKER_PASSWORD_FILE"} {
-		if path := env[variable]; path != "" && !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(path) }) {
-			t.Errorf("%s: %s=%s is on no mount", name, variable, path)
+	known(t, name, env, c.Args...)
+	// The files are where pods have them: here that the names lead to a mount can be held, and that keystone takes
+	// files of their kind.
+	for variable, path := range env {
+		if file := testFile(t, variable); file != "" {
+			if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(path) && m.SubPath == "" }) {
+				t.Errorf("%s: %s=%s is on no mount that is renewed", name, variable, path)
+			}
+			env[variable] = file
 		}
 	}
-	password := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(password, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	known(t, name, env, c.Args...)
-	if env["KEYSTONE_BROKER_PASSWORD_FILE"] != "" {
-		env["KEYSTONE_BROKER_PASSWORD_FILE"] = password
-	}
-	delete(env, "KEYSTONE_BROKER_CA")
 	understood(t, name, env, c.Args...)
 	if !*pod.SecurityContext.RunAsNonRoot || *pod.AutomountServiceAccountToken || !*c.SecurityContext.ReadOnlyRootFilesystem || *c.SecurityContext.AllowPrivilegeEscalation {
 		t.Errorf("%s may do more than it needs", name)
@@ -225,6 +258,9 @@ func TestChartRefuses(t *testing.T) {
 		"bytes":                   {"edge": map[string]any{"spool": map[string]any{"bytes": 1}}},
 		"adminFrom":               {"networkPolicy": map[string]any{"adminFrom": []any{}}},
 		"log.sasl needs log.user": {"log": map[string]any{"sasl": "plain", "passwordSecretName": "x"}},
+		"/traces/sample":          {"traces": map[string]any{"sample": 2}},
+		"/traces/endpoint":        {"traces": map[string]any{"endpoint": "http://user:password@tempo:4318"}},
+		"requestsInFlight":        {"edge": map[string]any{"autoscaling": map[string]any{"requestsInFlight": -1}}},
 		"log.passwordSecretName":  {"log": map[string]any{"sasl": "plain", "user": "x"}},
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {

@@ -1,7 +1,10 @@
 package check
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +69,47 @@ func known(t *testing.T, where string, env map[string]string, args ...string) {
 	}
 }
 
+// testFile is a file like the one that a variable names; "" where it names none.
+func testFile(t *testing.T, variable string) string {
+	t.Helper()
+	at := strings.LastIndex(variable, "_")
+	switch kind := variable[at+1:]; {
+	case strings.HasSuffix(variable, "_PASSWORD_FILE"):
+		path := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(path, []byte("x\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	case kind == "CA" || kind == "CERT":
+		return certificate(t).cert
+	case kind == "KEY":
+		return certificate(t).key
+	}
+	return ""
+}
+
+type certificateFiles struct{ cert, key string }
+
+// certificate is one, in files. It is that of Go's test servers.
+func certificate(t *testing.T) certificateFiles {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	pair := server.TLS.Certificates[0]
+	secret, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := certificateFiles{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}
+	for path, block := range map[string]*pem.Block{files.cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, files.key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
 // shared are the variables that every role gets, also one that has no use for them.
 var shared = map[string]bool{"KEYSTONE_BROKERS": true, "KEYSTONE_STORE_DSN": true, "KEYSTONE_CLICKHOUSE_DSN": true,
-	"KEYSTONE_ADMIN_LISTEN": true, "KEYSTONE_LOG_FORMAT": true}
+	"KEYSTONE_ADMIN_LISTEN": true, "KEYSTONE_LOG_FORMAT": true, "KEYSTONE_TRACE_ENDPOINT": true}

@@ -125,4 +125,5 @@ func (r *request) answer(ctx *fasthttp.RequestCtx, status int) {
 func (r *request) done(ctx *fasthttp.RequestCtx, status int) {
 	ctx.Response.Header.SetCanonical(headerRequestID, r.requestID)
 	r.s.metrics.request(r.route.endpoint, status)
+	r.endTrace(status)
 }

@@ -101,6 +101,7 @@ func (b *bulk) run(items [][]byte) {
 	slices.SortFunc(b.rejected, func(x, y rejection) int { return x.index - y.index })
 	b.finish()
 	b.r.accepted(b.accepted)
+	b.r.trace.spans.sent(b.accepted)
 }
 
 func (b *bulk) newChunk(n int) *chunk {
@@ -108,7 +109,7 @@ func (b *bulk) newChunk(n int) *chunk {
 	if cap(c.records) < n {
 		c.records = make([]kgo.Record, 0, n) // records never move: the log's client points at them
 	}
-	c.builder.meta, c.builder.userAgent = b.r.builder.meta, b.r.builder.userAgent
+	c.builder.meta, c.builder.userAgent, c.builder.spans = b.r.builder.meta, b.r.builder.userAgent, b.r.trace.spans
 	c.builder.meta.JobID = b.jobID
 	return c
 }
@@ -186,6 +187,7 @@ func (b *bulk) settle() {
 	c := b.chunks[0]
 	b.chunks = b.chunks[1:]
 	o := b.lane.Wait(c.ticket)
+	b.r.trace.spans.outcome(o)
 	b.accepted += len(c.refs) - len(o.Refused) - len(o.Failed)
 	if b.jobID != "" {
 		b.places = job.Summarize(b.places, o.Logged)

@@ -17,6 +17,7 @@ import (
 	"github.com/keystone-cdp/keystone/ingest/job"
 	"github.com/keystone-cdp/keystone/ingest/key"
 	"github.com/keystone-cdp/keystone/ingest/produce"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // instant is a lane that is always done.
@@ -34,13 +35,17 @@ func (noJobs) Status(context.Context, uuid.UUID, uuid.UUID) (job.Status, error) 
 }
 
 // bare is an edge whose lanes and stores cost nothing: what is left is the handler.
-func bare(tb testing.TB) *Server {
+func bare(tb testing.TB, tracer ...*trace.Tracer) *Server {
 	tb.Helper()
+	var t *trace.Tracer
+	if len(tracer) > 0 {
+		t = tracer[0]
+	}
 	keys, err := key.New(key.DefaultConfig(), newKeySource(), prometheus.NewRegistry())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s, err := New(DefaultConfig(), Deps{Keys: keys, Live: instant{}, Backfill: instant{}, Jobs: noJobs{}, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
+	s, err := New(DefaultConfig(), Deps{Keys: keys, Live: instant{}, Backfill: instant{}, Jobs: noJobs{}, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Tracer: t})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -102,7 +107,12 @@ func skipUnderRace(t *testing.T) {
 // identity its texts.
 func TestHandlerAllocations(t *testing.T) {
 	skipUnderRace(t)
-	s := bare(t)
+	t.Run("off", func(t *testing.T) { handlerAllocations(t, bare(t)) })
+	// Where there are traces, a request that is not sampled costs a random number.
+	t.Run("not sampled", func(t *testing.T) { handlerAllocations(t, bare(t, sampling(t, 0))) })
+}
+
+func handlerAllocations(t *testing.T, s *Server) {
 	message := []byte(nodeMessage)
 	for name, c := range map[string]struct {
 		call *call
@@ -140,6 +150,25 @@ func TestBatchAllocations(t *testing.T) {
 	t.Logf("%v allocations for %d events", got, n)
 	if got > 1.1*n {
 		t.Errorf("%v allocations for %d events", got, n)
+	}
+}
+
+// BenchmarkTraces is what traces cost a request: where there are none, where it is not sampled, and where
+// it is. Its spans are dropped.
+func BenchmarkTraces(b *testing.B) {
+	for _, x := range []struct {
+		name   string
+		server *Server
+	}{{"off", bare(b)}, {"sample=0.001", bare(b, sampling(b, 0.001))}, {"sample=1", bare(b, sampling(b, 1))}} {
+		c := newCall("/ingest", event400(b), "X-API-Key", trackerKey, "Content-Type", jsonType, "Origin", "https://shop.example", "User-Agent", "Mozilla/5.0")
+		b.Run(x.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if c.run(x.server) != 200 {
+					b.Fatal(string(c.ctx.Response.Body()))
+				}
+			}
+		})
 	}
 }
 

@@ -39,6 +39,7 @@ import (
 	"github.com/keystone-cdp/keystone/ingest/produce"
 	"github.com/keystone-cdp/keystone/ingest/tracker"
 	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // Keys tells what an API key allows; *key.Cache is one.
@@ -67,6 +68,7 @@ type Deps struct {
 	Jobs     Jobs
 	Log      *slog.Logger
 	Registry prometheus.Registerer
+	Tracer   *trace.Tracer // nil: no traces
 }
 
 // Server is the HTTP side of the edge.
@@ -82,6 +84,7 @@ type Server struct {
 	clock    clock
 	ids      idSource
 	doubt    doubt
+	inFlight inFlight
 	requests sync.Pool // of *request
 	chunks   sync.Pool // of *chunk
 
@@ -116,7 +119,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		ids:     newIDSource(),
 		served:  make(chan error, 1),
 	}
-	s.requests.New = func() any { return &request{s: s} }
+	s.requests.New = func() any { return &request{s: s, stripe: s.inFlight.stripe()} }
+	s.inFlight.register(deps.Registry)
 	s.chunks.New = func() any { return new(chunk) }
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
@@ -241,7 +245,10 @@ func (s *Server) allowance(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig)
 // handle serves one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	r := s.requests.Get().(*request)
+	underWay := r.stripe
+	underWay.Add(1)
 	defer func() {
+		underWay.Add(-1)
 		if p := recover(); p != nil { // r is not used again: somebody may still hold its memory
 			s.metrics.panics.Inc()
 			s.log.Error("bug: a request made the edge panic", "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))

@@ -21,6 +21,7 @@ type builder struct {
 	headers   []kgo.RecordHeader
 	arena     []byte
 	minted    [36]byte
+	spans     *spans // nil: the request is not traced
 }
 
 // reset empties the builder; what has grown beyond the limits is left to the garbage collector.
@@ -32,7 +33,7 @@ func (b *builder) reset(keepArena, keepHeaders int) {
 		b.headers = nil
 	}
 	clear(b.headers)
-	b.headers, b.arena, b.meta, b.userAgent = b.headers[:0], b.arena[:0], event.Meta{}, nil
+	b.headers, b.arena, b.meta, b.userAgent, b.spans = b.headers[:0], b.arena[:0], event.Meta{}, nil, nil
 }
 
 // build fills rec with an event that j has just found good. userAgent, if any, is what the client
@@ -62,6 +63,11 @@ func (s *Server) build(rec *kgo.Record, b *builder, j *judge, value, userAgent [
 	end := len(b.arena)
 	first := len(b.headers)
 	b.headers, b.arena = m.AppendHeaders(b.headers, b.arena)
+	if b.spans != nil {
+		if h, ok := b.spans.follow(rec); ok {
+			b.headers = append(b.headers, h)
+		}
+	}
 	*rec = kgo.Record{
 		Key:       b.arena[key:end:end],
 		Value:     value,
@@ -75,4 +81,5 @@ func (b *builder) begin(r *request) {
 	b.meta.Tenant = r.grant.Tenant
 	b.meta.KeyID = r.grant.KeyID
 	b.meta.RequestID = view(r.requestID)
+	b.spans = r.trace.spans
 }

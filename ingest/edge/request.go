@@ -19,6 +19,7 @@ import (
 // back to it; what the log's client may still read after that is left behind (retained).
 type request struct {
 	s         *Server
+	stripe    *stripe // of the server's inFlight
 	route     route
 	requestID []byte // a slice of the request, or of ownID
 	ownID     [48]byte
@@ -35,6 +36,7 @@ type request struct {
 	records   [1]*kgo.Record
 	out       []byte
 	retained  bool
+	trace     tracing
 }
 
 // What a request keeps for the next one.
@@ -66,6 +68,7 @@ func (r *request) release() {
 		r.out = nil
 	}
 	r.route, r.requestID, r.origin, r.grant, r.barred = route{}, nil, nil, nil, key.NotBlocked
+	r.trace = tracing{}
 	s.requests.Put(r)
 }
 
@@ -112,6 +115,7 @@ func (r *request) serve(ctx *fasthttp.RequestCtx) {
 		r.refuse(ctx, fail(codeMethodNotAllowed, "this path takes "+r.route.methods))
 		return
 	}
+	r.sample(ctx)
 	var f *failure
 	switch r.route.endpoint {
 	case endpointIngest:
@@ -161,6 +165,7 @@ func (r *request) authorize(text []byte) *failure {
 		return &failure{Error: event.Error{Code: codeRateLimited, Message: "the API key's rate limit is reached"}, retry: wait}
 	}
 	r.grant = grant
+	r.startTrace()
 	return nil
 }
 

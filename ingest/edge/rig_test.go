@@ -25,6 +25,7 @@ import (
 	"github.com/keystone-cdp/keystone/ingest/produce"
 	"github.com/keystone-cdp/keystone/ingest/spool"
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 func TestMain(m *testing.M) {
@@ -91,6 +92,8 @@ type options struct {
 	lane  func(*produce.Config)
 	spool func(*spool.Config)
 	log   io.Writer
+
+	tracer *trace.Tracer
 }
 
 func newRig(t testing.TB, o options) *rig {
@@ -136,6 +139,7 @@ func newRig(t testing.TB, o options) *rig {
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.Tracer = o.tracer
 		return l
 	}
 	r.live = lane("live", event.TopicEvents, r.liveDisk)
@@ -147,7 +151,7 @@ func newRig(t testing.TB, o options) *rig {
 	if o.edge != nil {
 		o.edge(&cfg)
 	}
-	r.s, err = New(cfg, Deps{Keys: keys, Live: r.live, Backfill: backfill, Jobs: jobs, Log: log, Registry: r.registry})
+	r.s, err = New(cfg, Deps{Keys: keys, Live: r.live, Backfill: backfill, Jobs: jobs, Log: log, Registry: r.registry, Tracer: o.tracer})
 	if err != nil {
 		t.Fatal(err)
 	}

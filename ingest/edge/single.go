@@ -110,6 +110,8 @@ func (r *request) store() *failure {
 	lane := r.s.deps.Live
 	o := lane.Wait(lane.Submit(r.records[:]))
 	r.retained = r.retained || o.Retained
+	r.trace.spans.outcome(o)
+	r.trace.spans.sent(1)
 	switch {
 	case len(o.Refused) > 0:
 		return r.reject(&event.Error{Code: event.CodeTooLarge, Message: "the event is larger than the log takes"})

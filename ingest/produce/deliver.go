@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // deliver hands spooled records to the log, for the spool's drain.
@@ -19,6 +23,7 @@ func (l *Lane) deliver(ctx context.Context, records []*kgo.Record) (refused []*k
 		}
 	}
 	logged := records
+	begin := time.Now()
 	results := l.client.ProduceSync(ctx, records...)
 	for _, r := range results {
 		switch {
@@ -33,6 +38,11 @@ func (l *Lane) deliver(ctx context.Context, records []*kgo.Record) (refused []*k
 		return nil, err
 	}
 	l.metrics.logged.Add(float64(len(results) - len(refused)))
+	for _, x := range l.Tracer.Traced(records) {
+		span := l.Tracer.Child(x.Parent, "send "+l.topic, append(trace.Sending(l.topic, false), oteltrace.WithTimestamp(begin),
+			trace.Place(x.Record), oteltrace.WithAttributes(trace.SpooledKey.Bool(true)))...)
+		span.End()
+	}
 	if l.Delivered != nil {
 		if len(refused) > 0 {
 			logged = nil

@@ -31,6 +31,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/ingest/spool"
 	"github.com/keystone-cdp/keystone/ingest/throttle"
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // Spool is where records wait for a log that does not take them; *spool.Spool is one.
@@ -45,6 +46,7 @@ type Spool interface {
 // Lane is the way of one topic's records into the log.
 type Lane struct {
 	cfg     Config
+	topic   string
 	log     *slog.Logger
 	metrics *metrics
 	client  *kgo.Client
@@ -52,6 +54,8 @@ type Lane struct {
 	// Delivered is told of records that the log has taken from the spool, with their partitions and
 	// offsets, before they are forgotten. Set before Start.
 	Delivered func(records []*kgo.Record)
+	// Tracer makes spans for traced records that leave the spool; nil: no traces. Set before Start.
+	Tracer *trace.Tracer
 
 	refusals throttle.Message
 	silences throttle.Message
@@ -102,7 +106,7 @@ func NewLane(cfg Config, topic string, sp Spool, log *slog.Logger, reg prometheu
 		return nil, fmt.Errorf("make client for %s: %w", topic, err)
 	}
 	l := &Lane{
-		cfg: cfg, log: log, client: client, spool: sp,
+		cfg: cfg, topic: topic, log: log, client: client, spool: sp,
 		ready: make(chan struct{}, 1), punctual: make(chan struct{}, 1), gather: newGroup(),
 	}
 	l.metrics = newMetrics(reg, topic, l)

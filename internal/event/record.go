@@ -32,6 +32,10 @@ const (
 	HeaderJobID        = "job_id"        // the batch it came in, on the backfill lane
 )
 
+// HeaderTraceparent is in records that are traced, in all topics, and no part of Meta: the span that
+// sent the record, in the form of W3C Trace Context.
+const HeaderTraceparent = "traceparent"
+
 // Meta is what a record's headers say about its event.
 type Meta struct {
 	Tenant       uuid.UUID

@@ -27,6 +27,7 @@ type Event struct {
 	GroupID    string            // group only
 	At         time.Time         // event time
 	ReceivedAt time.Time
+	Trace      string // of a traced event, its span's context; nothing here looks at it
 
 	named named // what the payload names: found by KeysOf or Run, whichever comes first
 }

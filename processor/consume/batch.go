@@ -26,12 +26,22 @@ func (w *worker) process(records []*kgo.Record) error {
 		w.metrics.missing.Add(float64(hole))
 		w.log.Error("the log lacks records that were not processed", "topic", w.topic, "partition", w.partition, "from", w.next.Load(), "records", hole)
 	}
+	w.traced = w.trace(records)
+	err := w.resolve(records)
+	w.traced.end(err)
+	w.traced = nil
+	return err
+}
+
+// resolve decodes records and applies them.
+func (w *worker) resolve(records []*kgo.Record) error {
 	items, named := w.decoder.meta(records)
 	settings, err := w.settings(named)
 	if err != nil {
 		return err
 	}
 	w.decoder.events(items, settings)
+	w.traced.mark(items)
 	return w.apply(items, settings)
 }
 
@@ -68,6 +78,7 @@ func (w *worker) settings(named map[uuid.UUID]struct{}) (map[uuid.UUID]*event.Se
 // queue pauses fetching.
 func (w *worker) tryLater(attempt int, err error) error {
 	w.metrics.retries.WithLabelValues(retryStore).Inc()
+	w.traced.retry(attempt)
 	w.rarely.warn("batch does not get into the state store", "topic", w.topic, "partition", w.partition, "attempt", attempt+1, "error", err)
 	return w.backoff(attempt)
 }
@@ -78,7 +89,9 @@ func (w *worker) apply(items []item, settings map[uuid.UUID]*event.Settings) err
 	b := w.batch(items, settings)
 	poison := 0
 	for attempt := 0; ; attempt++ {
+		transaction := w.traced.transaction(len(items))
 		out, err := w.store.Apply(w.ctx, b)
+		transaction.end(&out, err)
 		switch class := store.Classify(err); {
 		case err == nil:
 			return w.committed(b, &out, begin)
@@ -115,6 +128,7 @@ func (w *worker) giveUp(it *item, settings map[uuid.UUID]*event.Settings, err er
 		return fmt.Errorf("%d records in a row cannot be applied: %w", w.poisoned, err)
 	}
 	w.logPoison(it, err)
+	w.traced.gaveUp(it.record.Offset)
 	it.event, it.dead = nil, deadLetter(it.record, &it.meta, ReasonNotApplied, err)
 	return w.apply([]item{*it}, settings)
 }

@@ -41,9 +41,9 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Group:          "keystone-processor",
-		BatchRecords:   500,
+		BatchRecords:   1000,
 		BatchBytes:     1 << 20,
-		QueueRecords:   5000,
+		QueueRecords:   10_000,
 		QueueBytes:     8 << 20,
 		RetryMin:       50 * time.Millisecond,
 		RetryMax:       5 * time.Second,

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store"
 )
@@ -39,7 +40,8 @@ type Parts struct {
 	Tenants Tenants
 	Log     *slog.Logger
 	Metrics *Metrics
-	Hooks   []kgo.Hook // see what the group's client does
+	Hooks   []kgo.Hook    // see what the group's client does
+	Tracer  *trace.Tracer // nil: no traces
 }
 
 // Consumer is the processor's reader of the log.
@@ -52,6 +54,7 @@ type Consumer struct {
 	rarely  *rarely
 	metrics *Metrics
 	hooks   []kgo.Hook
+	tracer  *trace.Tracer
 	live    priority
 	client  *kgo.Client
 	started chan struct{} // closed once client is set: the group may call back before
@@ -73,7 +76,7 @@ func New(cfg Config, p Parts) (*Consumer, error) {
 	}
 	return &Consumer{
 		cfg: cfg, store: p.Store, outbox: p.Outbox, tenants: newTenants(p.Tenants, cfg.TenantTTL), log: p.Log,
-		rarely: newRarely(p.Log), metrics: p.Metrics, hooks: p.Hooks, workers: map[place]*worker{}, started: make(chan struct{}), failed: make(chan struct{}),
+		rarely: newRarely(p.Log), metrics: p.Metrics, hooks: p.Hooks, tracer: p.Tracer, workers: map[place]*worker{}, started: make(chan struct{}), failed: make(chan struct{}),
 	}, nil
 }
 

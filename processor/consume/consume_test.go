@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/store"
 	"github.com/keystone-cdp/keystone/processor/store/faultproxy"
 )
@@ -310,6 +311,11 @@ func (r *rig) applyNext(n int) error {
 	d := decoder{Decoder: Decoder{Limits: event.DefaultLimits()}, metrics: NewMetrics(prometheus.NewRegistry())}
 	items, _ := d.meta(r.read(event.TopicEvents)[next : next+int64(n)])
 	d.events(items, settings)
+	for i := range items {
+		if sc := r.tracer.Of(items[i].record.Headers); sc.IsValid() {
+			items[i].event.Trace = trace.Text(sc)
+		}
+	}
 	b := &store.Batch{Claim: claim, Offset: next, NextOffset: next + int64(n), Settings: settings}
 	for _, it := range items {
 		b.Events = append(b.Events, *it.event)

@@ -18,6 +18,7 @@ import (
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/outbox"
 	"github.com/keystone-cdp/keystone/processor/store"
 	"github.com/keystone-cdp/keystone/sql"
@@ -39,6 +40,7 @@ type rig struct {
 	tenant  uuid.UUID
 	client  *kgo.Client
 	clock   time.Time
+	tracer  *trace.Tracer // of the consumers to come
 }
 
 func newRig(t *testing.T, partitions int) *rig {
@@ -113,7 +115,8 @@ func (r *rig) start(states Store, change func(*Config)) *running {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, err := New(cfg, Parts{Store: states, Outbox: publisher, Tenants: r.plane, Log: log, Metrics: NewMetrics(registry)})
+	publisher.Tracer = r.tracer
+	c, err := New(cfg, Parts{Store: states, Outbox: publisher, Tenants: r.plane, Log: log, Metrics: NewMetrics(registry), Tracer: r.tracer})
 	if err != nil {
 		r.t.Fatal(err)
 	}

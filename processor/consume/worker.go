@@ -41,7 +41,8 @@ type worker struct {
 	claim    store.Claim
 	out      *outbox.Lane
 	decoder  decoder
-	poisoned int // records given up since one was applied
+	poisoned int     // records given up since one was applied
+	traced   *traced // of the batch at hand; nil: nothing of it is traced
 }
 
 func (c *Consumer) newWorker(p place, claim store.Claim, next int64) *worker {

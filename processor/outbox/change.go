@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/goccy/go-json"
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -20,11 +21,13 @@ type Source struct {
 	Topic      string
 	Partition  int32
 	NextOffset int64 // after the batch
+	// Traces are the trace contexts that go with the records of these profiles; nil: none.
+	Traces map[uuid.UUID]string
 }
 
 // Changes appends the records that tell changes to the column store.
 func Changes(dst []Record, src Source, changes []event.Change) ([]Record, error) {
-	w := writer{records: slices.Grow(dst, len(changes)), room: make([]kgo.RecordHeader, 4*len(changes)), headers: [...]kgo.RecordHeader{
+	w := writer{records: slices.Grow(dst, len(changes)), traces: src.Traces, room: make([]kgo.RecordHeader, 4*len(changes)), headers: [...]kgo.RecordHeader{
 		{Key: event.HeaderSourceTopic, Value: []byte(src.Topic)},
 		{Key: event.HeaderSourcePartition, Value: strconv.AppendInt(nil, int64(src.Partition), 10)},
 		{Key: event.HeaderSourceOffset, Value: strconv.AppendInt(nil, src.NextOffset, 10)},
@@ -42,6 +45,7 @@ type writer struct {
 	headers  [3]kgo.RecordHeader
 	room     []kgo.RecordHeader // for the headers of the records to come
 	sequence int64
+	traces   map[uuid.UUID]string
 }
 
 func (w *writer) change(c *event.Change) error {
@@ -77,6 +81,9 @@ func (w *writer) record(c *event.Change, value []byte) {
 	copy(headers, w.headers[:])
 	headers[3] = kgo.RecordHeader{Key: event.HeaderSequence, Value: strconv.AppendInt(nil, w.sequence, 10)}
 	w.sequence++
+	if traceparent, ok := w.traces[c.ProfileID]; ok {
+		headers = append(headers, kgo.RecordHeader{Key: event.HeaderTraceparent, Value: []byte(traceparent)})
+	}
 	w.records = append(w.records, Record{Topic: event.TopicChanges, Key: []byte(c.ProfileID.String()), Value: value, Headers: headers})
 }
 

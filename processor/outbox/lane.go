@@ -143,8 +143,11 @@ func (l *Lane) produce(records []Record) error {
 	var first error
 	wg.Add(len(records))
 	for i := range records {
-		l.client.Produce(l.ctx, records[i].kafka(), func(r *kgo.Record, err error) {
+		record := records[i].kafka()
+		sent := l.trace(record)
+		l.client.Produce(l.ctx, record, func(r *kgo.Record, err error) {
 			defer wg.Done()
+			sent.end(r, err)
 			if err == nil {
 				l.metrics.records.WithLabelValues(r.Topic).Inc()
 				return

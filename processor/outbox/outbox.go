@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/internal/trace"
 )
 
 // Left is a committed batch whose records are, as far as the store knows, still to be produced.
@@ -65,6 +67,8 @@ type Publisher struct {
 	store   Store
 	log     *slog.Logger
 	metrics *Metrics
+	// Tracer makes spans for the records that carry a trace on; nil: none. Set before the first lane opens.
+	Tracer *trace.Tracer
 }
 
 // New makes a publisher. client must be idempotent and ask for all acknowledgements.

@@ -251,13 +251,35 @@ func (a *attempted) fold(events []apply.Event, more func([]apply.ProfileKey) err
 // records are what has to be produced once the batch is committed.
 func (a *attempted) records() error {
 	c := a.b.Claim
-	source := outbox.Source{Topic: c.Topic, Partition: c.Partition, NextOffset: a.b.NextOffset}
+	source := outbox.Source{Topic: c.Topic, Partition: c.Partition, NextOffset: a.b.NextOffset, Traces: a.traces()}
 	records, err := outbox.Changes(nil, source, a.result.Changes())
 	for i := range a.b.Dead {
 		records = append(records, a.b.Dead[i].Record)
 	}
 	a.out.Records = records
 	return err
+}
+
+// traces are the contexts of traced events by the profiles they belong to; of several of one profile
+// the last. Nil is none.
+func (a *attempted) traces() (by map[uuid.UUID]string) {
+	for i := range a.p.events {
+		e := &a.p.events[i]
+		if e.Trace == "" {
+			continue
+		}
+		named := e.IDs.Verified
+		if len(named) == 0 {
+			named = e.IDs.Anonymous
+		}
+		if owned := a.rows.folded.Identifiers[named[0].Node]; owned != nil {
+			if by == nil {
+				by = map[uuid.UUID]string{}
+			}
+			by[owned.ProfileID] = e.Trace
+		}
+	}
+	return by
 }
 
 // run keeps a bug in the fold from stopping the partition: one event that makes it panic is as good

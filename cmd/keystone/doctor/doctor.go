@@ -107,6 +107,7 @@ func Examine(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	defer d.close()
+	d.checkTLS()
 	for _, look := range []func(context.Context){
 		d.checkStore, d.checkColumns, d.checkLog, d.checkRetention, d.checkRoles, d.checkEdge, d.checkKeys, d.checkSpool,
 	} {

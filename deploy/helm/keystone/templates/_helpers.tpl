@@ -38,50 +38,85 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/* The servers a role talks to, with the prefixes of the variables about them: it gets no other's secrets. */}}
+{{- define "keystone.servers" -}}
+log: KEYSTONE_BROKER
+{{- if ne .role "sink" }}
+store: KEYSTONE_STORE
+{{- end }}
+{{- if has .role (list "sink" "migrate") }}
+clickhouse: KEYSTONE_CLICKHOUSE
+{{- end }}
+{{- end }}
+
 {{- define "keystone.env" -}}
-- { name: KEYSTONE_BROKERS, value: {{ join "," .Values.log.brokers | quote }} }
+{{- $values := .root.Values }}
+- { name: KEYSTONE_BROKERS, value: {{ join "," $values.log.brokers | quote }} }
 - { name: KEYSTONE_LOG_FORMAT, value: json }
-- { name: KEYSTONE_LOG_LEVEL, value: {{ .Values.logLevel | quote }} }
+- { name: KEYSTONE_LOG_LEVEL, value: {{ $values.logLevel | quote }} }
 - { name: KEYSTONE_ADMIN_LISTEN, value: ":8081" }
-- { name: KEYSTONE_STORE_DSN, valueFrom: { secretKeyRef: { name: {{ .Values.secretName }}, key: store-dsn } } }
-- { name: KEYSTONE_CLICKHOUSE_DSN, valueFrom: { secretKeyRef: { name: {{ .Values.secretName }}, key: clickhouse-dsn } } }
-{{- with .Values.log }}
+{{- with $values.traces }}
+{{- if .endpoint }}
+- { name: KEYSTONE_TRACE_ENDPOINT, value: {{ .endpoint | quote }} }
+{{- if .headersSecretName }}
+- { name: OTEL_EXPORTER_OTLP_HEADERS, valueFrom: { secretKeyRef: { name: {{ .headersSecretName }}, key: otlp-headers } } }
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $values.log }}
 {{- if .tls }}
 - { name: KEYSTONE_BROKER_TLS, value: "true" }
-{{- end }}
-{{- if .caSecretName }}
-- { name: KEYSTONE_BROKER_CA, value: /etc/keystone/log-ca/ca.crt }
 {{- end }}
 {{- if .sasl }}
 - { name: KEYSTONE_BROKER_SASL, value: {{ .sasl | quote }} }
 - { name: KEYSTONE_BROKER_USER, value: {{ required "log.sasl needs log.user" .user | quote }} }
-- { name: KEYSTONE_BROKER_PASSWORD_FILE, value: /etc/keystone/log-password/password }
+{{- $_ := required "log.sasl needs log.passwordSecretName" .passwordSecretName }}
+{{- end }}
+{{- end }}
+{{- range $server, $prefix := include "keystone.servers" . | fromYaml }}
+{{- if ne $server "log" }}
+- { name: {{ $prefix }}_DSN, valueFrom: { secretKeyRef: { name: {{ $values.secretName }}, key: {{ $server }}-dsn } } }
+{{- end }}
+{{- with index $values $server }}
+{{- if .caSecretName }}
+- { name: {{ $prefix }}_CA, value: /etc/keystone/{{ $server }}-ca/ca.crt }
+{{- end }}
+{{- if .certSecretName }}
+- { name: {{ $prefix }}_CERT, value: /etc/keystone/{{ $server }}-cert/tls.crt }
+- { name: {{ $prefix }}_KEY, value: /etc/keystone/{{ $server }}-cert/tls.key }
+{{- end }}
+{{- if .passwordSecretName }}
+- { name: {{ $prefix }}_PASSWORD_FILE, value: /etc/keystone/{{ $server }}-password/password }
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 
+{{/* Whole Secrets, not single files of them: those would not be renewed in a running pod. */}}
 {{- define "keystone.mounts" -}}
-{{- if .Values.log.caSecretName }}
-- { name: log-ca, mountPath: /etc/keystone/log-ca, readOnly: true }
+{{- range $server, $_ := include "keystone.servers" . | fromYaml }}
+{{- range $what := list "ca" "cert" "password" }}
+{{- if index $.root.Values $server (printf "%sSecretName" $what) }}
+- { name: {{ $server }}-{{ $what }}, mountPath: /etc/keystone/{{ $server }}-{{ $what }}, readOnly: true }
 {{- end }}
-{{- if .Values.log.sasl }}
-- { name: log-password, mountPath: /etc/keystone/log-password, readOnly: true }
+{{- end }}
 {{- end }}
 {{- end }}
 
 {{- define "keystone.volumes" -}}
-{{- if .Values.log.caSecretName }}
-- { name: log-ca, secret: { secretName: {{ .Values.log.caSecretName }} } }
+{{- range $server, $_ := include "keystone.servers" . | fromYaml }}
+{{- range $what := list "ca" "cert" "password" }}
+{{- with index $.root.Values $server (printf "%sSecretName" $what) }}
+- { name: {{ $server }}-{{ $what }}, secret: { secretName: {{ . }}, defaultMode: 0440 } }
 {{- end }}
-{{- if .Values.log.sasl }}
-- { name: log-password, secret: { secretName: {{ required "log.sasl needs log.passwordSecretName" .Values.log.passwordSecretName }} } }
+{{- end }}
 {{- end }}
 {{- end }}
 
 {{/* What the containers of all roles have alike. */}}
 {{- define "keystone.container" -}}
-image: {{ include "keystone.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "keystone.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext: {{ include "keystone.security" . | nindent 2 }}
 env: {{ include "keystone.env" . | nindent 2 }}
 {{- end }}
