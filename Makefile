@@ -92,6 +92,10 @@ test-shards: setup build ## Run the tests of the sink, the rollups and all views
 	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 10m $(TESTFLAGS) ./analytics/sink ./analytics/rollup
 	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 10m $(TESTFLAGS) -run '^(TestViews|TestRoles|TestDoctor)$$' ./bench/cookbook ./cmd/keystone
 
+.PHONY: test-upgrade
+test-upgrade: setup build ## Upgrade, roll back, back up and restore a running installation
+	KEYSTONE_DRILL=1 $(GO_TOOL) gotestsum --format testname -- -count 1 -timeout 20m -run '^(TestUpgrade|TestBackup)' $(TESTFLAGS) ./cmd/keystone
+
 SEED ?= $(shell date +%s)
 CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
 

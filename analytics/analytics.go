@@ -16,8 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keystone-cdp/keystone/analytics/rollup"
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/analytics/sink"
+	"github.com/keystone-cdp/keystone/internal/service"
 )
 
 // Config says where ClickHouse is, and how the sink works.
@@ -69,6 +71,11 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Sink, error)
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure analytics: %w", err)
 	}
+	steps, err := schema.Steps()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Sink.ClientID = service.ClientID("sink", steps.Newest())
 	servers, err := shard.Open(cfg.ClickHouseDSN, cfg.ClickHouseConns)
 	if err != nil {
 		return nil, err
@@ -80,14 +87,34 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Sink, error)
 	return &Sink{sink: s, servers: servers, log: log, close: sync.OnceValue(servers.Close)}, nil
 }
 
-// Start begins to read the log. It does not wait for ClickHouse or the log.
+// schemaTimeout bounds the look at ClickHouse's schema.
+const schemaTimeout = 10 * time.Second
+
+// Start begins to read the log. It does not wait for ClickHouse or the log; a schema that is not for this
+// build is an error.
 func (s *Sink) Start(ctx context.Context) error {
+	if err := s.checkSchema(ctx); err != nil {
+		return err
+	}
 	if err := s.sink.Start(ctx); err != nil {
 		return err
 	}
 	catching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.giveUp = cancel
 	s.catching.Go(func() { s.catchUp(catching) })
+	return nil
+}
+
+func (s *Sink) checkSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
+	defer cancel()
+	err := schema.Check(ctx, s.servers.Home())
+	if errors.Is(err, schema.ErrSchema) {
+		return err
+	}
+	if err != nil {
+		s.log.Warn("clickhouse does not answer yet", "error", err)
+	}
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/service"
 	"github.com/keystone-cdp/keystone/internal/trace"
 	"github.com/keystone-cdp/keystone/processor/consume"
 	"github.com/keystone-cdp/keystone/processor/outbox"
@@ -90,19 +91,24 @@ func New(cfg Config, log *slog.Logger, registry prometheus.Registerer) (*Process
 		return nil, fmt.Errorf("configure the processor: %w", err)
 	}
 	cfg.Consume.Brokers, cfg.Consume.Access, cfg.Consume.Instance = cfg.Brokers, cfg.Access, cfg.Instance
+	steps, err := sql.Steps()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Consume.ClientID = service.ClientID("processor", steps.Newest())
 	return &Processor{cfg: cfg, log: log, read: consume.NewMetrics(registry), written: outbox.NewMetrics(registry),
 		failed: make(chan struct{}), cancel: func() {}}, nil
 }
 
-// Start joins the group. A state store that is down is waited for; one with another schema is an
-// error. The topics must exist.
+// Start joins the group. A state store that is down is waited for; one with another schema, or that does
+// not let us in, is an error. The topics must exist.
 func (p *Processor) Start(ctx context.Context) error {
 	pool, err := sql.Open(context.WithoutCancel(ctx), p.cfg.DSN, p.cfg.MaxConns)
 	if err != nil {
 		return err
 	}
 	p.pool = pool
-	if err := sql.CheckSchema(ctx, pool); errors.Is(err, sql.ErrSchema) {
+	if err := sql.CheckSchema(ctx, pool); errors.Is(err, sql.ErrSchema) || sql.Refused(err) {
 		return err
 	} else if err != nil {
 		p.log.Warn("state store does not answer yet", "error", err)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/keystone-cdp/keystone/bench/metric"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -111,6 +114,91 @@ func TestProcessor(t *testing.T) {
 	}
 	const conn = "github.com/twmb/franz-go/pkg/kfake.(*clientConn)" // of the broker, in this process
 	goleak.VerifyNone(t, leak, goleak.IgnoreAnyFunction(conn+".read"), goleak.IgnoreAnyFunction(conn+".read.func1"), goleak.IgnoreAnyFunction(conn+".write"))
+}
+
+// The store's password is changed while it runs, and the file of it is first empty, then old, then right: the
+// processor waits, gives no event up, and goes on.
+func TestPasswordIsChangedMeanwhile(t *testing.T) {
+	s := enginetest.NewSecureStore(t, "first")
+	cert, key := s.Issue("processor")
+	password := filepath.Join(t.TempDir(), "password")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(password, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("first")
+	dsn := s.DSN + "?" + url.Values{"sslmode": {"verify-full"}, "sslrootcert": {s.CA}, "sslcert": {cert}, "sslkey": {key}, "password_file": {password}}.Encode()
+	if err := sql.Migrate(t.Context(), dsn, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	brokers := enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 1}, enginetest.Topic{Name: event.TopicBackfill, Partitions: 1},
+		enginetest.Topic{Name: event.TopicChanges, Partitions: 1}, enginetest.Topic{Name: event.TopicDLQ, Partitions: 1})
+	pool, err := sql.Open(t.Context(), dsn, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant, err := control.New(pool).CreateTenant(t.Context(), "shop", "")
+	pool.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	send := func() {
+		t.Helper()
+		meta := event.Meta{Tenant: tenant.ID, ReceivedAt: time.Now()}
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: event.TopicEvents, Headers: meta.Headers(), Value: []byte(`{"anonymous_id":"d","event_type":"page"}`)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	put("guess")
+	if err := newProcessor(t, dsn, brokers).Start(t.Context()); !sql.Refused(err) {
+		t.Errorf("started with a wrong password: %v", err)
+	}
+	put("first")
+	cfg, reg := DefaultConfig(), prometheus.NewRegistry()
+	cfg.DSN, cfg.Brokers, cfg.Consume.RetryMax = dsn, brokers, 50*time.Millisecond
+	p, err := New(cfg, slog.New(slog.DiscardHandler), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reaches := func(name string, n float64) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); metric.Sum(t, reg, name) < n; time.Sleep(5 * time.Millisecond) { // polling
+			if p.Err() != nil || time.Now().After(deadline) {
+				t.Fatalf("%s is %v, not %v: %v", name, metric.Sum(t, reg, name), n, p.Err())
+			}
+		}
+	}
+	const records, retries = "keystone_processor_records_total", "keystone_processor_retries_total"
+	send()
+	reaches(records, 1)
+	s.SetPassword("second")
+	put("")
+	s.Disconnect()
+	send()
+	reaches(retries, metric.Sum(t, reg, retries)+8) // more than a record that is to blame is given
+	put("first")
+	reaches(retries, metric.Sum(t, reg, retries)+2)
+	put("second")
+	reaches(records, 2)
+	if dead := metric.Sum(t, reg, "keystone_processor_dead_letters_total"); dead != 0 {
+		t.Errorf("%v events were given up", dead)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestConfigNamesEveryBrokenRule(t *testing.T) {

@@ -8,14 +8,16 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/keystone-cdp/keystone/internal/migration"
 )
 
 //go:embed migrations/*.sql
@@ -34,34 +36,92 @@ const (
 // ErrSchema is wrapped by the error of a store whose schema is not this build's.
 var ErrSchema = errors.New("the state store's schema is not this build's")
 
-// Migrate brings the state store's schema up to date. It is safe to run from several processes at
-// once, and again after it was interrupted: every statement is idempotent and stands for itself.
+// Migrate brings the state store's schema up to date, and takes away what older builds need: none may be
+// running (see package migration). It is safe to run from several processes at once, and again after it
+// was interrupted: every statement is idempotent and stands for itself.
 func Migrate(ctx context.Context, dsn string, log *slog.Logger) error {
-	return migrate(ctx, dsn, log, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.Up(ctx) })
+	_, err := upTo(ctx, dsn, log, true)
+	return err
+}
+
+// MigrateOpen is Migrate that leaves older builds what they need, and answers the steps that wait for
+// their end. Where this build cannot live beside them it is migration.ErrClosed.
+func MigrateOpen(ctx context.Context, dsn string, log *slog.Logger) (left []migration.Step, err error) {
+	return upTo(ctx, dsn, log, false)
+}
+
+func upTo(ctx context.Context, dsn string, log *slog.Logger, contract bool) (left []migration.Step, err error) {
+	steps, err := Steps()
+	if err != nil {
+		return nil, err
+	}
+	err = migrate(ctx, dsn, log, func(db *sql.DB, p *goose.Provider) ([]*goose.MigrationResult, error) {
+		applied, err := appliedTo(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		fresh, err := unused(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		plan, err := steps.Plan(applied, contract || fresh)
+		if err != nil || plan.Version == 0 {
+			left = plan.Left
+			return nil, err
+		}
+		// Before the first step that needs it: an older build that starts in between is refused, not surprised.
+		if plan.Floor > 0 {
+			if err := setFloor(ctx, db, plan.Floor); err != nil {
+				return nil, err
+			}
+		}
+		left = plan.Left
+		return p.UpTo(ctx, plan.Version)
+	})
+	return left, err
 }
 
 // Drop takes the whole schema down again, with all data.
 func Drop(ctx context.Context, dsn string, log *slog.Logger) error {
-	return migrate(ctx, dsn, log, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.DownTo(ctx, 0) })
+	return migrate(ctx, dsn, log, func(db *sql.DB, p *goose.Provider) ([]*goose.MigrationResult, error) {
+		if _, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS "+floorTable); err != nil {
+			return nil, err
+		}
+		return p.DownTo(ctx, 0)
+	})
 }
 
-// CheckSchema tells whether the store has this build's schema, without changing anything.
+// Steps are this build's migrations.
+func Steps() (migration.Steps, error) { return migration.Read(migrationFiles, "migrations") }
+
+// CheckSchema tells whether this build works with the store's schema, without changing anything.
 func CheckSchema(ctx context.Context, pool *pgxpool.Pool) error {
-	var have int64
-	err := pool.QueryRow(ctx, `SELECT COALESCE(max(version_id), 0) FROM `+versionTable).Scan(&have)
-	if isUndefinedTable(err) {
-		have, err = 0, nil
-	}
+	steps, err := Steps()
 	if err != nil {
+		return err
+	}
+	applied, floor := map[int64]bool{}, int64(0)
+	rows, err := pool.Query(ctx, listApplied)
+	if err == nil {
+		var version int64
+		_, err = pgx.ForEachRow(rows, []any{&version}, func() error {
+			applied[version] = true
+			return nil
+		})
+	}
+	if err == nil || isUndefinedTable(err) {
+		err = pool.QueryRow(ctx, readFloor).Scan(&floor)
+	}
+	if err != nil && !isUndefinedTable(err) {
 		return fmt.Errorf("read the schema's version: %w", err)
 	}
-	if want := latest(); have < want {
-		return fmt.Errorf("%w: it has version %d, this build needs %d: run keystone migrate", ErrSchema, have, want)
+	if err := steps.Check(applied, floor); err != nil {
+		return fmt.Errorf("%w: %w", ErrSchema, err)
 	}
 	return nil
 }
 
-func migrate(ctx context.Context, dsn string, log *slog.Logger, do func(*goose.Provider) ([]*goose.MigrationResult, error)) (err error) {
+func migrate(ctx context.Context, dsn string, log *slog.Logger, do func(*sql.DB, *goose.Provider) ([]*goose.MigrationResult, error)) (err error) {
 	cfg, err := parseDSN(dsn)
 	if err != nil {
 		return err
@@ -85,7 +145,7 @@ func migrate(ctx context.Context, dsn string, log *slog.Logger, do func(*goose.P
 		return fmt.Errorf("take the migration lease: %w", err)
 	}
 	defer func() { err = errors.Join(err, locker.Unlock(ctx, db)) }()
-	results, err := do(provider)
+	results, err := do(db, provider)
 	if err != nil {
 		return fmt.Errorf("migrate the state store: %w", err)
 	}
@@ -137,17 +197,6 @@ func foreignFiles(files fs.FS, cockroach bool) ([]string, error) {
 		return nil, fmt.Errorf("list the migrations: %w", err)
 	}
 	return foreign, nil
-}
-
-// latest is the version of the last migration file.
-func latest() (version int64) {
-	files, _ := fs.Glob(migrationFiles, "migrations/*.sql")
-	for _, f := range files {
-		if v, err := goose.NumericComponent(strings.TrimPrefix(f, "migrations/")); err == nil {
-			version = max(version, v)
-		}
-	}
-	return version
 }
 
 func isCockroachDB(ctx context.Context, db *sql.DB) (yes bool, err error) {

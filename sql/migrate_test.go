@@ -2,7 +2,9 @@ package sql
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -11,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/pressly/goose/v3"
+
+	"github.com/keystone-cdp/keystone/internal/migration"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -80,7 +84,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 func TestMigrateRemembersMessages(t *testing.T) {
 	ctx := context.Background()
 	dsn := freshStore(t)
-	before := func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.UpTo(ctx, 8) }
+	before := func(_ *sql.DB, p *goose.Provider) ([]*goose.MigrationResult, error) { return p.UpTo(ctx, 8) }
 	if err := migrate(ctx, dsn, quiet, before); err != nil {
 		t.Fatal(err)
 	}
@@ -140,5 +144,97 @@ func TestMigrateAfterAnInterruption(t *testing.T) {
 	}
 	if !strings.Contains(tables(t, pool), "products") {
 		t.Error("the missing table was not made")
+	}
+}
+
+// A new version's migrations leave builds of the version before what they need; what takes that away is for
+// later, and refuses such a build from then on.
+func TestMigrateLeavesOlderBuildsTheirSchema(t *testing.T) {
+	ctx := context.Background()
+	dsn := freshStore(t)
+	to := func(version int64) {
+		t.Helper()
+		if err := migrate(ctx, dsn, quiet, func(_ *sql.DB, p *goose.Provider) ([]*goose.MigrationResult, error) {
+			return p.UpTo(ctx, version)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := open(t, dsn)
+	to(8)
+	// As long as nobody has worked with it, a first migration that broke off is gone on with.
+	if _, err := MigrateOpen(ctx, dsn, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if err := Drop(ctx, dsn, quiet); err != nil {
+		t.Fatal(err)
+	}
+	to(8)
+	if _, err := pool.Exec(ctx, `INSERT INTO tenants (tenant_id, slug, name, settings, created_at)
+		VALUES ('00000000-0000-0000-0000-000000000001', 'shop', '', '{}', now())`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := MigrateOpen(ctx, dsn, quiet); !errors.Is(err, migration.ErrClosed) {
+		t.Errorf("migration 10 was not refused beside processors that forget what it copies: %v", err)
+	}
+	if err := CheckSchema(ctx, pool); !errors.Is(err, ErrSchema) {
+		t.Errorf("this build works without migration 10: %v", err)
+	}
+	to(10)
+	left, err := MigrateOpen(ctx, dsn, quiet)
+	if err != nil || len(left) != 1 || left[0].Version != 11 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if err := CheckSchema(ctx, pool); err != nil {
+		t.Errorf("what takes away is for later, and this build waits for it: %v", err)
+	}
+	if err := Migrate(ctx, dsn, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := MigrateOpen(ctx, dsn, quiet); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	var floor int64
+	if err := pool.QueryRow(ctx, readFloor).Scan(&floor); err != nil || floor != 10 {
+		t.Errorf("the oldest build is %d, %v", floor, err)
+	}
+	if err := setFloorForTest(ctx, dsn, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckSchema(ctx, pool); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "run a newer build") {
+		t.Errorf("a schema that is for newer builds: %v", err)
+	}
+}
+
+func setFloorForTest(ctx context.Context, dsn string, oldest int64) error {
+	return migrate(ctx, dsn, quiet, func(db *sql.DB, _ *goose.Provider) ([]*goose.MigrationResult, error) {
+		return nil, setFloor(ctx, db, oldest)
+	})
+}
+
+// A migration that takes something away says so (docs/upgrade.md). That it cannot wait is what only those
+// say that came before the rule.
+func TestMigrationsSayWhatTheyTakeAway(t *testing.T) {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(migrationFiles, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken := migration.TakesAway(string(text)); taken != "" && !migration.Marked(string(text)) {
+			t.Errorf("%s takes something away (%s): let it add only, and take away in a migration of its own with -- keystone:contract", name, taken)
+		}
+	}
+	steps, err := Steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps {
+		if step.Offline && step.Version > 10 {
+			t.Errorf("migration %d wants all processes to be stopped", step.Version)
+		}
 	}
 }

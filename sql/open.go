@@ -2,11 +2,13 @@ package sql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -16,6 +18,10 @@ import (
 // connectTimeout bounds one attempt to connect where the DSN sets none: a server that takes no
 // connection must look like one that is down.
 const connectTimeout = 5 * time.Second
+
+// ErrFiles is wrapped by the error of a connection whose DSN's files could be read when the pool was opened, and cannot
+// now: somebody is replacing them.
+var ErrFiles = errors.New("the state store's certificates or password are not readable")
 
 // Open makes a pool of at most maxConns connections. It does not connect yet. Times are read as UTC. The files
 // that the DSN names (sslrootcert, sslcert, sslkey, passfile, password_file) are read again at each connection,
@@ -32,7 +38,7 @@ func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) 
 	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
 		now, err := parseDSN(dsn)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrFiles, err)
 		}
 		c.Password, c.TLSConfig, c.Fallbacks = now.ConnConfig.Password, now.ConnConfig.TLSConfig, now.ConnConfig.Fallbacks
 		return nil
@@ -49,7 +55,9 @@ func Open(ctx context.Context, dsn string, maxConns int) (*pgxpool.Pool, error) 
 func parseDSN(dsn string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read the state store's DSN: %w", err)
+		// pgx quotes the DSN, and finds the password in some forms of it only.
+		text := err.Error()
+		return nil, errors.New("read the state store's DSN" + text[strings.LastIndexByte(text, '`')+1:])
 	}
 	path, ok := cfg.ConnConfig.RuntimeParams[secret.ParamPassword]
 	if !ok {
@@ -60,6 +68,12 @@ func parseDSN(dsn string) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("read the state store's DSN: %w", err)
 	}
 	return cfg, nil
+}
+
+// Refused tells that the store does not let this account in: its password, its certificate, or no right to connect.
+func Refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "28")
 }
 
 // IsCockroach tells which of the two servers this is: CockroachDB announces its version.

@@ -48,8 +48,7 @@ func Catch(ctx context.Context, servers *shard.Servers) error {
 }
 
 func catch(ctx context.Context, conn driver.Conn, layout shard.Layout) error {
-	events := layout.Local("events")
-	filter, err := tail(ctx, conn, events)
+	filter, err := tail(ctx, conn, layout.Local("events"))
 	if err != nil || filter == "" {
 		return err
 	}
@@ -58,15 +57,37 @@ func catch(ctx context.Context, conn driver.Conn, layout shard.Layout) error {
 		return err
 	}
 	for _, f := range fills {
-		// Name and SELECT are those of our own migrations.
-		ctx := clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-			"additional_table_filters": clickhouse.CustomSetting{Value: "{" + quote(f.database+"."+events) + ": " + quote(filter) + "}"},
-			"async_insert":             0,
-		}))
-		target := layout.Local(strings.TrimSuffix(f.name, suffix))
-		if err := conn.Exec(ctx, "INSERT INTO "+target+" "+f.query); err != nil {
-			return fmt.Errorf("catch up rollup %s: %w", target, err)
+		if err := f.add(ctx, conn, layout, filter); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// Add adds the events for which a condition holds to one rollup once more. (Not on shards.)
+func Add(ctx context.Context, conn driver.Conn, target, filter string) error {
+	fills, err := list(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, f := range fills {
+		if f.target() == target {
+			return f.add(ctx, conn, shard.Layout{}, filter)
+		}
+	}
+	return fmt.Errorf("there is no rollup %s", target)
+}
+
+func (f fill) target() string { return strings.TrimSuffix(f.name, suffix) }
+
+func (f fill) add(ctx context.Context, conn driver.Conn, layout shard.Layout, filter string) error {
+	// Name and SELECT are those of our own migrations.
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"additional_table_filters": clickhouse.CustomSetting{Value: "{" + quote(f.database+"."+layout.Local("events")) + ": " + quote(filter) + "}"},
+		"async_insert":             0,
+	}))
+	if err := conn.Exec(ctx, "INSERT INTO "+layout.Local(f.target())+" "+f.query); err != nil {
+		return fmt.Errorf("catch up rollup %s: %w", f.target(), err)
 	}
 	return nil
 }

@@ -183,7 +183,9 @@ func document(all []relation) string {
 	}
 	view := func(d relation) bool { return d.kind == "View" }
 	rollup := func(d relation) bool { return strings.HasPrefix(d.comment, "Rollup") }
-	own := func(d relation) bool { return d.name == "sink_positions" || d.name == historyTable }
+	own := func(d relation) bool {
+		return d.name == "sink_positions" || d.name == "sink_erasures" || d.name == "erasures" || d.name == historyTable
+	}
 	section("Tables", func(d relation) bool { return strings.HasSuffix(d.kind, "MergeTree") && !rollup(d) && !own(d) })
 	section("Views", func(d relation) bool { return view(d) && len(d.parameters) == 0 })
 	section("Views with parameters", func(d relation) bool { return view(d) && len(d.parameters) > 0 })

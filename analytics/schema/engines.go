@@ -45,10 +45,12 @@ func (e Engines) engine(name, args string) string {
 // Whole tells of a table that every shard has all of its rows.
 func Whole(table string) bool { return table == "identity_map" || table == "products" }
 
-// Local is the name of a table's part on one shard; without shards, and of what is whole on each, of the
-// table.
+// First tells of a table that is of no shard: the first shard's is the one that counts.
+func First(table string) bool { return table == "erasures" || table == "sink_erasures" }
+
+// Local is the name of a table's part on one shard; without shards, and of what has no parts, of the table.
 func (e Engines) Local(table string) string {
-	if e.Cluster == "" || Whole(table) {
+	if e.Cluster == "" || Whole(table) || First(table) {
 		return table
 	}
 	return table + LocalSuffix

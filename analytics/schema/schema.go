@@ -64,32 +64,12 @@ func New(dsn string, engines Engines) (*Migrator, error) {
 // Close ends the connections.
 func (m *Migrator) Close() error { return errors.Join(m.db.Close(), m.boot.Close()) }
 
-// Up creates the database if it is missing and applies what is not applied yet. It answers the names
-// of the migrations it applied.
+// Up creates the database if it is missing and applies what is not applied yet, also what takes away what
+// older builds need: none may be running (see package migration). It answers the names of the migrations it
+// applied.
 func (m *Migrator) Up(ctx context.Context) ([]string, error) {
-	// The name was checked by New: DDL takes no bound values.
-	if _, err := m.boot.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+m.database); err != nil {
-		return nil, fmt.Errorf("create database %s: %w", m.database, err)
-	}
-	if err := m.sameEngines(ctx); err != nil {
-		return nil, err
-	}
-	p, err := m.provider()
-	if err != nil {
-		return nil, err
-	}
-	results, err := p.Up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("migrate clickhouse: %w", err)
-	}
-	if err := m.commentViews(ctx); err != nil {
-		return nil, err
-	}
-	applied := make([]string, len(results))
-	for i, r := range results {
-		applied[i] = r.Source.Path
-	}
-	return applied, nil
+	applied, _, err := m.up(ctx, true)
+	return applied, err
 }
 
 // sameEngines refuses a database that was made of other engines: half of the tables would be of each.

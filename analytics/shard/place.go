@@ -26,8 +26,8 @@ func OfOrder(tenant uuid.UUID, order string, shards int) int {
 	return int(xxhash.Sum64String(tenant.String()+order) % uint64(shards))
 }
 
-// OfPartition is where the rows of a partition of the log are.
-func OfPartition(partition int32, shards int) int { return int(partition) % shards }
+// OfPartition is where the rows of a partition of the log are; of what is no partition, on the first.
+func OfPartition(partition int32, shards int) int { return int(max(partition, 0)) % shards }
 
 // Condition is what holds for a table's rows on one of so many shards, counted from 0.
 func Condition(table string, own, shards int) string {
@@ -35,6 +35,8 @@ func Condition(table string, own, shards int) string {
 	switch {
 	case schema.Whole(table):
 		return "1"
+	case schema.First(table):
+		return fmt.Sprintf("%d = 0", own)
 	case table == "profiles":
 		place = "reinterpretAsUInt64(reverse(substring(UUIDToNum(profile_id), 9, 8)))"
 	case table == "orders":

@@ -222,6 +222,9 @@ func (s *Servers) Get(ctx context.Context) (*Set, error) {
 	return set, nil
 }
 
+// Home is a connection by the DSN itself: for what is the same on all servers.
+func (s *Servers) Home() driver.Conn { return s.home }
+
 // Ping tells whether all servers answer.
 func (s *Servers) Ping(ctx context.Context) error {
 	set, err := s.Get(ctx)
@@ -259,6 +262,9 @@ func (s *Set) close() (err error) {
 	}
 	return err
 }
+
+// First is where what is of no shard is kept: one table, on one server.
+func (s *Set) First() driver.Conn { return s.conns[0] }
 
 // All are the connections in the shards' order.
 func (s *Set) All() []driver.Conn { return s.conns }

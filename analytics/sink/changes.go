@@ -7,11 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/goccy/go-json"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -39,12 +37,15 @@ type changeWork struct {
 	merges  int64         // profile_merges has every row before this offset
 	tables  *changeTables // as many of some as there are shards
 	traces  traces
+	erased  *erased // of the batch
 }
 
 func (w *changeWork) rows() int { return w.tables.rows() }
 
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
+
+func (w *changeWork) begin(e *erased) { w.erased = e }
 
 func (w *changeWork) abandon() {
 	w.tables.reset()
@@ -69,6 +70,9 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 	}
 	w.traces.take(record, "")
 	w.taken.add(source)
+	if w.erased.concerns(c.TenantID) && c.Erase(w.erased.of(c.TenantID)) {
+		w.metrics.erased.WithLabelValues(w.topic).Inc()
+	}
 	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
 	return nil
 }
@@ -87,7 +91,7 @@ func (w *changeWork) flush(ctx context.Context, at span) error {
 
 func (w *changeWork) insertAll(ctx context.Context, at span) error {
 	for _, p := range w.tables.all {
-		if err := w.insert.insert(ctx, p.rowset, at, func(set *shard.Set) driver.Conn { return set.All()[p.shard] }); err != nil {
+		if err := w.insert.insert(ctx, p.rowset, at, p.conn); err != nil {
 			return err
 		}
 	}

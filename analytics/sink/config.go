@@ -19,6 +19,8 @@ type Config struct {
 	// Group is the consumer group. It hands out partitions and no more: how far the sink got is in
 	// ClickHouse. Offsets are committed to it for lag tools.
 	Group string
+	// ClientID names the client of the log.
+	ClientID string
 	// InstanceID makes a restarted process the same member of the group, so that it gets its
 	// partitions back at once. Empty: a new member every time.
 	InstanceID string
@@ -62,6 +64,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Group:            "keystone-sink",
+		ClientID:         "keystone-sink",
 		SessionTimeout:   15 * time.Second,
 		BatchRows:        50_000,
 		BatchBytes:       32 << 20,

@@ -21,6 +21,7 @@ const revokeTimeout = 10 * time.Second
 func (s *Sink) connect() (*kgo.Client, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(s.cfg.Brokers...),
+		kgo.ClientID(s.cfg.ClientID),
 		kgo.ConsumerGroup(s.cfg.Group),
 		kgo.ConsumeTopics(event.TopicEvents, event.TopicBackfill, event.TopicChanges),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // of what the log no longer has
@@ -78,6 +79,10 @@ func (s *Sink) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	begin := s.now()
 	ends, err := s.logEnds(ctx)
 	if err != nil {
+		return nil, err
+	}
+	// Before anything is inserted for them: who looked for members of the group a moment ago saw none of us.
+	if err := s.insert.retry(ctx, tableErasures, s.learnErasures); err != nil {
 		return nil, err
 	}
 	var opened []*lane
@@ -161,6 +166,7 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 	}
 	l := &lane{
 		tp: at, cfg: &s.cfg, work: s.work(at, from), records: s.metrics.records.WithLabelValues(at.topic), budget: s.budget, pace: s.pace, now: s.now,
+		hole: func(from, to int64) { s.lacks(at, from, to) }, erased: &s.erased,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		next: from.next, logSince: from.logSince,
 	}
@@ -168,6 +174,17 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 	l.position.Store(&from.position)
 	l.end.Store(ends[at])
 	return l, nil
+}
+
+// lacks tells of records that the log removed before they were in the tables. Of events those that come
+// after them are worth having all the same; the state tables are wrong until they are made anew.
+func (s *Sink) lacks(at tp, from, to int64) {
+	s.metrics.missing.WithLabelValues(at.topic).Add(float64(to - from))
+	do := "the table has a hole: restore, or have the senders send it again"
+	if at.topic == event.TopicChanges {
+		do = "keystone recover makes the state tables anew"
+	}
+	s.log.Error("the log lacks records that were not inserted", "topic", at.topic, "partition", at.partition, "from", from, "records", to-from, "do", do)
 }
 
 // anotherLog notes down that a partition's log is not the one the tables know.

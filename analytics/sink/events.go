@@ -39,11 +39,14 @@ type eventWork struct {
 
 	traces  traces
 	batch   *eventBatch // nil between batches
+	erased  *erased     // of the batch
 	row     row
 	scratch []byte
 }
 
 func (w *eventWork) marks() marks { return nil }
+
+func (w *eventWork) begin(e *erased) { w.erased = e }
 
 func (w *eventWork) rows() int {
 	if w.batch == nil {
@@ -60,6 +63,10 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
 		w.poison.skip(ctx, record, err)
 		w.traces.take(record, resultSkipped)
+		return nil
+	}
+	if w.erased.concerns(r.tenant) && w.decoder.erased(r, w.erased) {
+		w.metrics.erased.WithLabelValues(w.topic).Inc()
 		return nil
 	}
 	switch w.judge(r) {

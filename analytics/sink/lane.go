@@ -16,6 +16,8 @@ const recordOverhead = 256
 // work is what a lane does with its records: decode them into a batch, and insert the batch. It is
 // used by the lane's goroutine only.
 type work interface {
+	// begin says what is erased, before the first record of a batch. Later batches know it too.
+	begin(e *erased)
 	// take adds one record. It never fails: what cannot be read is counted and skipped.
 	take(ctx context.Context, r *kgo.Record) error
 	// rows is the size of the batch.
@@ -36,9 +38,11 @@ type lane struct {
 	cfg     *Config
 	work    work
 	records prometheus.Counter // taken
+	hole    func(from, to int64)
 	budget  *budget
 	pace    *pace
 	now     func() time.Time
+	erased  *atomic.Pointer[erased] // the sink's
 
 	mu    sync.Mutex
 	queue [][]*kgo.Record // fetched, not taken yet
@@ -50,6 +54,7 @@ type lane struct {
 
 	position atomic.Pointer[position] // everything before it is in the tables
 	end      atomic.Int64             // of the partition in the log
+	knows    atomic.Uint64            // so many rows of erasures, in whatever it inserts from now on
 
 	// The goroutine's own.
 	logSince time.Time // see position
@@ -74,10 +79,7 @@ func (l *lane) push(records []*kgo.Record, end int64) {
 	l.mu.Lock()
 	l.queue = append(l.queue, records)
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.nudge()
 }
 
 func recordBytes(r *kgo.Record) int {
@@ -119,6 +121,9 @@ func (l *lane) run(ctx context.Context) {
 	for {
 		if err := l.takeQueue(ctx); err != nil {
 			return
+		}
+		if l.bytes == 0 {
+			l.knows.Store(l.erased.Load().rows)
 		}
 		wait, due := l.due()
 		if due {
@@ -167,6 +172,9 @@ func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
 			l.budget.give(recordBytes(r))
 			continue
 		}
+		if r.Offset > l.next && l.next > 0 {
+			l.hole(l.next, r.Offset)
+		}
 		taken++
 		if err := l.takeRecord(ctx, r); err != nil {
 			for _, r := range records[i+1:] {
@@ -180,6 +188,7 @@ func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
 
 func (l *lane) takeRecord(ctx context.Context, r *kgo.Record) error {
 	if l.bytes == 0 {
+		l.work.begin(l.erased.Load())
 		l.batch = span{tp: l.tp, first: r.Offset, began: r.Timestamp}
 		l.began = l.now()
 	}
@@ -235,7 +244,16 @@ func (l *lane) flush(ctx context.Context) error {
 	l.position.Store(&position{next: l.next, marks: l.work.marks(), logSince: l.logSince, at: l.flushed})
 	l.budget.give(l.bytes)
 	l.bytes = 0
+	l.knows.Store(l.erased.Load().rows)
 	return nil
+}
+
+// nudge wakes the lane, so that one that has nothing to do says what it knows.
+func (l *lane) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
 }
 
 // drop forgets what is not inserted.

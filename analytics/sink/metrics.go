@@ -6,13 +6,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of the sink. On the event topics records = rows + poison + duplicates, once they are
-// flushed.
+// metrics of the sink. On the event topics records = rows + poison + duplicates + erased, once they
+// are flushed.
 type metrics struct {
 	records    *prometheus.CounterVec   // taken from the log, by topic
 	poison     *prometheus.CounterVec   // could not be read, by topic
+	missing    *prometheus.CounterVec   // offsets that the log no longer had, by topic
 	repeated   prometheus.Counter       // records of keystone.changes that came again
 	duplicates prometheus.Counter       // messages that reached the log twice
+	erased     *prometheus.CounterVec   // left out, of people who are erased, by topic
 	settled    prometheus.Counter       // rows taken out again, of messages that two processes took at once
 	suspects   *prometheus.CounterVec   // messages looked up in the table, by verdict
 	rows       *prometheus.CounterVec   // inserted, by table
@@ -43,8 +45,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		records:    counter("records_total", "Records taken from the log.", "topic"),
 		poison:     counter("poison_records_total", "Records that could not be read and were skipped.", "topic"),
+		missing:    counter("missing_records_total", "Offsets the log no longer had when they were due: lost to retention.", "topic"),
 		repeated:   counter("repeated_records_total", "Records of the changes topic that came again and were skipped.").WithLabelValues(),
 		duplicates: counter("duplicates_total", "Events left out because their message is in the table already.").WithLabelValues(),
+		erased:     counter("erased_records_total", "Records of the log left out, or in part, because they are of people who are erased.", "topic"),
 		settled:    counter("settled_duplicates_total", "Rows taken out of the table again because another process took the same message at the same time.").WithLabelValues(),
 		suspects:   counter("suspects_total", "Messages looked up in the table because they may have been seen.", "verdict"),
 		rows:       counter("rows_total", "Rows inserted.", "table"),

@@ -24,6 +24,7 @@ const (
 	tableOrders           = "orders"
 	tableProducts         = "products"
 	tablePositions        = "sink_positions"
+	tableErasures         = "erasures"
 )
 
 // position is how far a partition is in the tables. Of keystone.changes it also holds what was taken
@@ -111,6 +112,21 @@ SELECT next_offset, marks, log_since, updated_at FROM `+table+` FINAL WHERE topi
 	return p, nil
 }
 
+// lastPosition is the one that was saved last, on whatever shard: the partition may have been another's
+// before there were more.
+func lastPosition(ctx context.Context, set *shard.Set, at tp) (last position, err error) {
+	for _, conn := range set.All() {
+		p, err := readPosition(ctx, conn, set.Local(tablePositions), at)
+		if err != nil {
+			return last, err
+		}
+		if p.at.After(last.at) { // as FINAL chooses on one server
+			last = p
+		}
+	}
+	return last, nil
+}
+
 // tableEnd is the offset after the last row a table has of a partition, looking from a position on;
 // that position's offset where it has none. Inserts of a partition are whole and in order, so every
 // row before the answer is there. All shards are asked: the partition may have been another's before
@@ -153,17 +169,16 @@ func readStart(ctx context.Context, servers *shard.Servers, at tp) (s start, err
 			return s, err
 		}
 	}
-	for _, conn := range set.All() {
-		p, err := readPosition(ctx, conn, set.Local(tablePositions), at)
-		if err != nil {
-			return s, err
-		}
-		if p.at.After(s.at) { // as FINAL chooses on one server
-			s.position = p
-		}
+	if s.position, err = lastPosition(ctx, set, at); err != nil {
+		return s, err
 	}
 	if at.topic != event.TopicChanges {
 		s.next, err = tableEnd(ctx, set, tableEvents, at, s.position)
+		return s, err
+	}
+	if mark, err := lastPosition(ctx, set, rebuilding); err != nil {
+		return s, err
+	} else if err := mark.rebuilt(); err != nil {
 		return s, err
 	}
 	// One record of changes goes to several tables, one after the other: all from the position on is

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,7 @@ type Sink struct {
 	budget   *budget
 	pace     *pace
 	now      func() time.Time
+	erased   atomic.Pointer[erased]
 
 	client   *kgo.Client        // from Start on
 	started  chan struct{}      // closed once client is set
@@ -57,6 +59,7 @@ type Sink struct {
 	partitions map[tp]bool
 	saved      map[tp]position // the last ones saved
 	told       map[tp]int64    // the last offsets that the group took
+	vouched    vouch           // what ClickHouse was told last of the erasures this process knows
 }
 
 // New makes a sink that writes to servers, which stay the caller's. It starts nothing.
@@ -78,6 +81,7 @@ func New(cfg Config, servers *shard.Servers, log *slog.Logger, reg prometheus.Re
 		saved:    map[tp]position{},
 		told:     map[tp]int64{},
 	}
+	s.erased.Store(&erased{})
 	s.others = &others{servers: servers, messages: s.messages, metrics: m, window: cfg.SeenWindow, limit: cfg.SeenMessages,
 		now: func() time.Time { return s.now() }, next: map[tp]int64{}}
 	return s, nil
@@ -159,6 +163,9 @@ func (s *Sink) save(ctx context.Context) {
 			// is away the lanes say so.
 			if err := s.saveMoved(ctx, s.lanesNow()); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot save positions", "error", err)
+			}
+			if err := s.followErasures(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "cannot read who was erased", "error", err)
 			}
 			if err := s.followOthers(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot read what other sinks inserted", "error", err)

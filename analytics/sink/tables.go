@@ -3,6 +3,7 @@ package sink
 import (
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/goccy/go-json"
 
 	"github.com/keystone-cdp/keystone/analytics/shard"
@@ -25,6 +26,14 @@ type changeTables struct {
 	all []placed
 }
 
+// placed is rows and the shard they go to.
+type placed struct {
+	*rowset
+	shard int
+}
+
+func (p placed) conn(set *shard.Set) driver.Conn { return set.All()[p.shard] }
+
 func newChangeTables(at tp, shards int) *changeTables {
 	t := &changeTables{identity: newIdentityRows(), products: newProductRows(), merges: newMergeRows(), lineage: newLineageRows()}
 	for i := range shards {
@@ -37,12 +46,6 @@ func newChangeTables(at tp, shards int) *changeTables {
 	own := shard.OfPartition(at.partition, shards)
 	t.all = append(t.all, placed{&t.merges.rowset, own}, placed{&t.lineage.rowset, own})
 	return t
-}
-
-// placed is rows and the shard they go to.
-type placed struct {
-	*rowset
-	shard int
 }
 
 func (t *changeTables) rows() (n int) {

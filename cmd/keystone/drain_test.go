@@ -61,6 +61,8 @@ type crowd struct {
 	send   http.RoundTripper
 	url    string
 	key    string
+	event  func(client, i int) string
+	counts [drainClients]int // taken of each client; read them after end
 	taken  atomic.Int64
 	closes atomic.Int64 // answers that end their connection
 
@@ -71,7 +73,13 @@ type crowd struct {
 }
 
 func (in *installation) crowd(url string, send http.RoundTripper) *crowd {
-	c := &crowd{send: send, url: url, key: in.client.TrackerKey, stop: make(chan struct{})}
+	return in.crowdOf(url, send, func(client, i int) string {
+		return fmt.Sprintf(`{"message_id":"c%d-%d","anonymous_id":"c%d-%d","event_type":"page"}`, client, i, client, i)
+	})
+}
+
+func (in *installation) crowdOf(url string, send http.RoundTripper, event func(client, i int) string) *crowd {
+	c := &crowd{send: send, url: url, key: in.client.TrackerKey, event: event, stop: make(chan struct{})}
 	for client := range drainClients {
 		c.clients.Go(func() {
 			for i := 0; ; i++ {
@@ -80,21 +88,21 @@ func (in *installation) crowd(url string, send http.RoundTripper) *crowd {
 					return
 				default:
 				}
-				if err := c.one(fmt.Sprintf("c%d-%d", client, i)); err != nil {
+				if err := c.one(event(client, i)); err != nil {
 					c.mu.Lock()
-					c.failed = append(c.failed, err)
+					c.failed = append(c.failed, fmt.Errorf("c%d-%d: %w", client, i, err))
 					c.mu.Unlock()
 				}
+				c.counts[client] = i + 1
 			}
 		})
 	}
 	return c
 }
 
-func (c *crowd) one(id string) error {
+func (c *crowd) one(body string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	body := `{"message_id":"` + id + `","anonymous_id":"` + id + `","event_type":"page"}`
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader([]byte(body)))
 	if err != nil {
 		return err
@@ -103,11 +111,11 @@ func (c *crowd) one(id string) error {
 	req.Header.Set("X-API-Key", c.key)
 	resp, err := c.send.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
+		return err
 	}
 	defer resp.Body.Close()
 	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %d %w %s", id, resp.StatusCode, err, text)
+		return fmt.Errorf("%d %w %s", resp.StatusCode, err, text)
 	}
 	if resp.Close {
 		c.closes.Add(1)

@@ -14,11 +14,10 @@ import (
 
 type exportCmd struct {
 	target
-	What    string    `arg:"" enum:"profiles,identifiers,merges,lineage,orders,products,conflicts,dead-letters,person" help:"profiles, identifiers, merges, lineage, orders, products, conflicts, dead-letters, or person: all that is known of one."`
-	Tenant  string    `required:"" help:"Slug or id."`
-	Live    bool      `help:"Profiles only: leave out those that were merged into another."`
-	Who     string    `help:"Person only: an identifier of theirs." placeholder:"KIND:VALUE"`
-	Profile uuid.UUID `help:"Person only: the profile's id, in place of --who." placeholder:"ID"`
+	What   string `arg:"" enum:"profiles,identifiers,merges,lineage,orders,products,conflicts,dead-letters,person" help:"profiles, identifiers, merges, lineage, orders, products, conflicts, dead-letters, or person: all that is known of one."`
+	Tenant string `required:"" help:"Slug or id."`
+	Live   bool   `help:"Profiles only: leave out those that were merged into another."`
+	personFlags
 }
 
 // Help is shown below the usage.

@@ -23,10 +23,36 @@ type line struct {
 	Event           *query.PersonEvent     `json:"event,omitempty"`
 }
 
+// personFlags say who it is that a command is about.
+type personFlags struct {
+	Who     string    `help:"An identifier of the person." placeholder:"KIND:VALUE"`
+	Profile uuid.UUID `help:"The profile's id, in place of --who." placeholder:"ID"`
+}
+
+func (f *personFlags) check() error {
+	if (f.Who == "") == (f.Profile == uuid.Nil) {
+		return errors.New("say who it is, by --who email:ann@example.com or by --profile ID")
+	}
+	return nil
+}
+
+// find answers the profile, and the identifier's node or the profile again: what was asked for.
+func (f *personFlags) find(a *app, reader *store.Store, tenant *control.Tenant) (profile, asked uuid.UUID, err error) {
+	if f.Who == "" {
+		return f.Profile, f.Profile, nil
+	}
+	id, err := event.ParseIdentifier(f.Who, tenant.ID, &tenant.Settings)
+	if err != nil {
+		return uuid.Nil, uuid.Nil, err
+	}
+	profile, err = reader.Owner(a.ctx, tenant.ID, id.Node)
+	return profile, id.Node, err
+}
+
 // runPerson hands out all that is known of one person, in both stores.
 func (c *exportCmd) runPerson(a *app) error {
-	if (c.Who == "") == (c.Profile == uuid.Nil) {
-		return errors.New("say who it is, by --who email:ann@example.com or by --profile ID")
+	if err := c.check(); err != nil {
+		return err
 	}
 	if err := c.resolve(needStore | needClickHouse); err != nil {
 		return err
@@ -41,15 +67,9 @@ func (c *exportCmd) runPerson(a *app) error {
 		if err != nil {
 			return err
 		}
-		profile := c.Profile
-		if c.Who != "" {
-			id, err := event.ParseIdentifier(c.Who, tenant.ID, &tenant.Settings)
-			if err != nil {
-				return err
-			}
-			if profile, err = reader.Owner(a.ctx, tenant.ID, id.Node); err != nil {
-				return err
-			}
+		profile, _, err := c.find(a, reader, &tenant)
+		if err != nil {
+			return err
 		}
 		known, err := reader.Explain(a.ctx, tenant.ID, profile)
 		if err != nil {

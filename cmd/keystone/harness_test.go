@@ -176,24 +176,30 @@ func (d *dev) settle(t *testing.T) {
 }
 
 // export reads one kind of rows of the demo tenant.
-func (d *dev) export(t *testing.T, what string) []map[string]any {
+func (d *dev) export(t *testing.T, what string, args ...string) []map[string]any {
 	t.Helper()
 	var rows []map[string]any
-	lines := bufio.NewScanner(strings.NewReader(d.keystone(t, "export", what, "--tenant", d.Tenant)))
+	lines := bufio.NewScanner(strings.NewReader(d.keystone(t, append([]string{"export", what, "--tenant", d.Tenant}, args...)...)))
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
-		row := map[string]any{}
-		dec := json.NewDecoder(bytes.NewReader(lines.Bytes()))
-		dec.UseNumber()
-		if err := dec.Decode(&row); err != nil {
-			t.Fatalf("export %s: %v: %s", what, err, lines.Text())
-		}
-		rows = append(rows, row)
+		rows = append(rows, decode(t, lines.Text()))
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return rows
+}
+
+// decode reads a JSON object; its numbers keep their text.
+func decode(t *testing.T, text string) map[string]any {
+	t.Helper()
+	row := map[string]any{}
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&row); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return row
 }
 
 // sql asks ClickHouse over HTTP, as an analyst does, and answers tab-separated lines.

@@ -30,12 +30,14 @@ type cli struct {
 	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
 	Analysts   analystsCmd   `cmd:"" help:"Create, list and drop ClickHouse logins that read one tenant's rows."`
 	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
+	Erase      eraseRootCmd  `cmd:"" help:"Erase a person from every store, for good, with a receipt."`
 	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
 	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
 	Dlq        dlqCmd        `cmd:"" help:"Look at records that could not be processed, replay or drop them."`
 	Identity   identityCmd   `cmd:"" help:"Rehearse a change of the rules of identity."`
 	Lag        lagCmd        `cmd:"" help:"Show what processor and sink have yet to do."`
 	Doctor     doctorCmd     `cmd:"" help:"Send an event through every stage, and tell what keeps events from coming through."`
+	Recover    recoverCmd    `cmd:"" help:"Bring log, state store and ClickHouse together again after one was restored from a backup."`
 	Ready      readyCmd      `cmd:"" help:"Ask a role whether it is ready: for health checks in images without a shell."`
 	Topics     topicsCmd     `cmd:"" help:"List, create or check the topics of the log."`
 	Clickhouse clickhouseCmd `cmd:"" help:"Run the embedded ClickHouse alone, or open an SQL prompt."`

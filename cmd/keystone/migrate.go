@@ -5,11 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/shard"
+	"github.com/keystone-cdp/keystone/analytics/sink"
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/migration"
 	"github.com/keystone-cdp/keystone/internal/service"
+	"github.com/keystone-cdp/keystone/processor/consume"
 	"github.com/keystone-cdp/keystone/sql"
 )
 
@@ -29,6 +37,7 @@ type migrateCmd struct {
 	target
 	topicFlags
 	clickhouseFlags
+	Contract bool `help:"Take away what builds older than this one need: none may be running, and none come back."`
 }
 
 // clickhouseFlags say of what servers ClickHouse is. The first two are for ever.
@@ -50,7 +59,8 @@ func (f clickhouseFlags) tiering() schema.Tiering {
 
 // Help is shown below the usage.
 func (migrateCmd) Help() string {
-	return `Safe to run again, and from several machines at once. Run it before the roles of a new version.
+	return `Safe to run again, and from several machines at once. Run it before the roles of a new version: those of the
+version before go on working, and can come back, until the schema is closed to them with --contract (docs/upgrade.md).
 
 Example:
   keystone migrate --store-dsn "$STORE" --clickhouse-dsn "$CLICKHOUSE" --brokers a:9092,b:9092 \
@@ -65,16 +75,56 @@ func (c *migrateCmd) Run(a *app) error {
 	if err := c.tiering().Validate(); err != nil {
 		return err
 	}
+	if !c.Contract {
+		return migrateOpen(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
+	}
+	if err := noOlderBuilds(a.ctx, &c.target); err != nil {
+		return err
+	}
 	return migrate(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
 }
 
+// migrateOpen leaves builds of the version before what they need.
+func migrateOpen(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, flags clickhouseFlags) error {
+	left, err := sql.MigrateOpen(ctx, t.StoreDSN, log)
+	if err != nil {
+		return fmt.Errorf("migrate the state store: %w", err)
+	}
+	waiting := len(left)
+	err = migrateClickHouse(ctx, log, t.ClickhouseDSN, flags, func(m *schema.Migrator) ([]string, error) {
+		applied, left, err := m.UpOpen(ctx)
+		waiting = max(waiting, len(left)) // of each shard the same
+		return applied, err
+	})
+	if err != nil {
+		return fmt.Errorf("migrate ClickHouse: %w", err)
+	}
+	if waiting > 0 {
+		log.Info("migrations wait until no older build runs: keystone migrate --contract", "migrations", waiting)
+	}
+	return migrateRest(ctx, t, topics)
+}
+
+// migrate is for when no older build runs.
 func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, flags clickhouseFlags) error {
 	if err := sql.Migrate(ctx, t.StoreDSN, log); err != nil {
 		return fmt.Errorf("migrate the state store: %w", err)
 	}
-	if err := migrateClickHouse(ctx, log, t.ClickhouseDSN, flags); err != nil {
+	err := migrateClickHouse(ctx, log, t.ClickhouseDSN, flags, func(m *schema.Migrator) ([]string, error) { return m.Up(ctx) })
+	if err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
 	}
+	return migrateRest(ctx, t, topics)
+}
+
+func tellApplied(log *slog.Logger, applied []string) {
+	for _, name := range applied {
+		log.Info("migrated clickhouse", "migration", name)
+	}
+}
+
+// migrateRest is what both have after the schemas.
+func migrateRest(ctx context.Context, t *target, topics service.Topics) error {
 	pool, err := sql.Open(ctx, t.StoreDSN, commandConns)
 	if err != nil {
 		return err
@@ -88,7 +138,7 @@ func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.To
 
 // migrateClickHouse migrates one server of each shard; the others of a shard have their DDL from its Replicated
 // database, and so may other shards: every statement is safe to run again.
-func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags) error {
+func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags, up func(*schema.Migrator) ([]string, error)) error {
 	dsns := []string{dsn}
 	if flags.ClickhouseCluster != "" {
 		var err error
@@ -97,26 +147,55 @@ func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, flags 
 		}
 	}
 	for _, dsn := range dsns {
-		if err := migrateServer(ctx, log, dsn, flags); err != nil {
+		if err := migrateServer(ctx, log, dsn, flags, up); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func migrateServer(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags) (err error) {
+func migrateServer(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags, up func(*schema.Migrator) ([]string, error)) (err error) {
 	m, err := schema.New(dsn, flags.engines())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	applied, err := m.Up(ctx)
-	for _, name := range applied {
-		log.Info("migrated clickhouse", "migration", name)
-	}
+	applied, err := up(m)
+	tellApplied(log, applied)
 	if err != nil {
 		return err
 	}
 	_, err = m.Tier(ctx, flags.tiering())
 	return err
+}
+
+// noOlderBuilds looks at who is in the roles' groups: each says in its client's id which schema it was made
+// for. Edges are in no group; what is taken away from them they notice when they start.
+func noOlderBuilds(ctx context.Context, t *target) error {
+	stored, err := sql.Steps()
+	if err != nil {
+		return err
+	}
+	columns, err := schema.Steps()
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...)
+	if err != nil {
+		return fmt.Errorf("connect to the log: %w", err)
+	}
+	defer client.Close()
+	needs := map[string]int64{consume.DefaultConfig().Group: migration.Oldest(stored), sink.DefaultConfig().Group: migration.Oldest(columns)}
+	groups, err := kadm.NewClient(client).DescribeGroups(ctx, slices.Sorted(maps.Keys(needs))...)
+	if err != nil {
+		return fmt.Errorf("look who runs: %w", err)
+	}
+	for _, g := range groups.Sorted() {
+		for _, m := range g.Members {
+			if made, ok := service.SchemaOf(m.ClientID); needs[g.Group] > 0 && (!ok || made < needs[g.Group]) {
+				return fmt.Errorf("%s has a member of an older build (client %s on %s), which would stop working: replace it first", g.Group, m.ClientID, m.ClientHost)
+			}
+		}
+	}
+	return nil
 }

@@ -194,9 +194,21 @@ type edgePart struct {
 // edgeConns is enough: keys are cached, and jobs are written in the background.
 const edgeConns = 8
 
+// edgeSchemaTimeout is short: an edge starts without the state store too.
+const edgeSchemaTimeout = 3 * time.Second
+
 func (e *edgePart) Start(ctx context.Context) (err error) {
 	if e.pool, err = sql.Open(context.WithoutCancel(ctx), e.dsn, edgeConns); err != nil {
 		return err
+	}
+	checking, cancel := context.WithTimeout(ctx, edgeSchemaTimeout)
+	err = sql.CheckSchema(checking, e.pool)
+	cancel()
+	if errors.Is(err, sql.ErrSchema) {
+		return err
+	}
+	if err != nil {
+		e.roles.app.log.Warn("state store does not answer yet", "error", err)
 	}
 	plane := edgePlane{control.New(e.pool)}
 	e.ingest, err = ingest.New(e.config, ingest.Deps{Keys: plane, Jobs: plane, Log: e.roles.app.log, Registry: e.roles.registry, Tracer: e.tracer})

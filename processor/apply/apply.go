@@ -68,6 +68,7 @@ type State struct {
 	Spans       []*identity.Span                // those of the profiles Missing named
 	Orders      map[OrderKey]*event.OrderState
 	Products    map[ProductKey]*event.ProductState
+	Gone        map[uuid.UUID]identity.Gone // by node: what is erased; most batches name none
 	// LastCreatedAt is the created_at last given on this partition of the log.
 	LastCreatedAt time.Time
 }
@@ -96,6 +97,7 @@ type Result struct {
 	// Winner. Winner is live. The tombstones in Profiles point right already.
 	Redirects []Redirect
 
+	Erased        int       // events of people who are erased: they did nothing
 	LastCreatedAt time.Time // to be kept for the partition
 }
 

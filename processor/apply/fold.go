@@ -16,6 +16,10 @@ import (
 func Run(st *State, events []Event, processedAt time.Time) (*Result, *Missing) {
 	f := newFold(st, processedAt)
 	for i := range events {
+		if len(st.Gone) > 0 && st.Erases(&events[i]) {
+			f.result.Erased++
+			continue
+		}
 		f.apply(&events[i])
 	}
 	if lacking := f.graph.Missing(); len(lacking) > 0 {
@@ -26,6 +30,20 @@ func Run(st *State, events []Event, processedAt time.Time) (*Result, *Missing) {
 		return nil, m
 	}
 	return f.finish(), nil
+}
+
+// Erases tells whether an event is one of somebody's who is erased. Whoever names them does: what else it
+// says is lost with it.
+func (st *State) Erases(e *Event) bool {
+	verified := len(e.IDs.Verified) > 0
+	for _, list := range [...][]event.Identifier{e.IDs.Anonymous, e.IDs.Verified} {
+		for i := range list {
+			if st.Gone[list[i].Node].Covers(e.At, e.ReceivedAt, verified) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // fold is one Run.
@@ -59,6 +77,7 @@ func newFold(st *State, processedAt time.Time) *fold {
 		Profiles:      st.Profiles,
 		Spans:         st.Spans,
 		OrderOwners:   st.orderOwners,
+		Gone:          st.Gone,
 		LastCreatedAt: st.LastCreatedAt,
 	}, f.merge)
 	return f

@@ -16,6 +16,7 @@ type Config struct {
 	Access   []kgo.Opt // to the log: TLS, SASL
 	Group    string    // consumer group: for assignment, and for tools that look at lag
 	Instance string    // this process, for people who look at who owns a partition
+	ClientID string    // of the clients of the log
 
 	BatchRecords int // per transaction, at most
 	BatchBytes   int // of record values per transaction, at most, but for a single larger one
@@ -41,6 +42,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Group:          "keystone-processor",
+		ClientID:       "keystone-processor",
 		BatchRecords:   1000,
 		BatchBytes:     1 << 20,
 		QueueRecords:   10_000,

@@ -96,7 +96,7 @@ const (
 func (c *Consumer) Start(context.Context) error {
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.cfg.Brokers...),
-		kgo.ClientID("keystone-processor"),
+		kgo.ClientID(c.cfg.ClientID),
 		kgo.ConsumerGroup(c.cfg.Group),
 		kgo.ConsumeTopics(event.TopicEvents, event.TopicBackfill),
 		kgo.DisableAutoCommit(),

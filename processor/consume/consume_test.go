@@ -476,6 +476,30 @@ func TestLogWasReplaced(t *testing.T) {
 	}
 }
 
+// A state store that is older than what the group was told was restored: what was processed since would be
+// processed again, and the column store would take its changes for repetitions.
+func TestStoreWasRestored(t *testing.T) {
+	r := newRig(t, 1)
+	for i := range 10 {
+		r.send(r.record(event.TopicEvents, 0, r.page(i, "a")))
+	}
+	first := r.start(nil, nil)
+	r.at(event.TopicEvents, 0, 10)
+	first.end()
+	if _, err := r.pool.Exec(t.Context(), `UPDATE processor_offsets SET next_offset = 4 WHERE topic = $1`, event.TopicEvents); err != nil {
+		t.Fatal(err)
+	}
+	x := r.start(nil, nil)
+	select {
+	case <-x.Failed():
+	case <-time.After(patience):
+		t.Fatal("it went on")
+	}
+	if !errors.Is(x.Err(), ErrStoreBehind) {
+		t.Error(x.Err())
+	}
+}
+
 // Records that retention took before they were processed are missed loudly.
 func TestHoleInTheLog(t *testing.T) {
 	r := newRig(t, 1)

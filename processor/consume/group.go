@@ -18,11 +18,14 @@ import (
 func (c *Consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	<-c.started
 	for topic, partitions := range offsets {
-		for partition := range partitions {
+		for partition, told := range partitions {
 			p := place{topic, partition}
 			// One that was claimed in a session that broke off is claimed again.
 			c.stopWorkers(ctx, c.take(map[string][]int32{topic: {partition}}))
 			claim, next, err := c.claimPartition(ctx, p)
+			if group := told.EpochOffset().Offset; err == nil && group > next {
+				err = fmt.Errorf("%w: the offset row is at %d, and the group was told %d", ErrStoreBehind, next, group)
+			}
 			if err != nil {
 				if ctx.Err() == nil {
 					c.fail(fmt.Errorf("take %s/%d over: %w", topic, partition, err))
@@ -51,7 +54,13 @@ func beginAt(next int64) kgo.Offset {
 
 // errLogBehind says that the log ends before the offset row: it is not the log it was. Going on would
 // take the new records for processed ones.
-var errLogBehind = errors.New("the log ends before what was processed")
+var errLogBehind = errors.New("the log ends before what was processed; if it was restored or made anew: keystone recover")
+
+// ErrStoreBehind says that the state store is older than what was processed: the group is told of an
+// offset after its commit only, so the store was restored to an earlier moment, or has lost commits. The
+// processor could do its work again; but the column store has the changes that are lost, and takes those
+// that come now for repetitions of them.
+var ErrStoreBehind = errors.New("the state store is older than what was processed; if it was restored: keystone recover")
 
 // claimPartition insists, for as long as ctx lasts.
 func (c *Consumer) claimPartition(ctx context.Context, p place) (store.Claim, int64, error) {

@@ -12,7 +12,7 @@ import (
 )
 
 // Metrics count what became of the log's records. Conservation: records read from the log once are
-// applied + duplicate + dead + landed.
+// applied + duplicate + erased + dead + landed.
 type Metrics struct {
 	records     *prometheus.CounterVec // lane, result
 	dead        *prometheus.CounterVec // reason
@@ -37,6 +37,7 @@ const (
 
 	resultApplied   = "applied"
 	resultDuplicate = "duplicate"
+	resultErased    = "erased" // of somebody who is erased
 	resultDead      = "dead"
 	resultLanded    = "landed" // applied or duplicate, by a commit that was found out about later
 
@@ -92,6 +93,7 @@ func (m *Metrics) committed(lane string, b *store.Batch, out *store.Outcome, too
 	} else {
 		m.records.WithLabelValues(lane, resultApplied).Add(float64(out.Applied))
 		m.records.WithLabelValues(lane, resultDuplicate).Add(float64(out.Duplicates))
+		m.records.WithLabelValues(lane, resultErased).Add(float64(out.Erased))
 	}
 	m.records.WithLabelValues(lane, resultDead).Add(float64(len(b.Dead)))
 	for i := range b.Dead {

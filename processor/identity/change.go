@@ -9,10 +9,14 @@ import (
 )
 
 // create makes the profile that an identifier stands for. The ids are the same, so creating it
-// twice is creating the same one.
+// twice is creating the same one; but for an identifier that was somebody's who is erased.
 func (g *Graph) create(id *event.Identifier, kind Kind) *Profile {
 	c := g.claim
-	if g.profiles[id.Node] != nil {
+	name := id.Node
+	if start := g.gone[id.Node].Start(c.ReceivedAt); !start.IsZero() {
+		name = event.RebornID(id.Node, start)
+	}
+	if g.profiles[name] != nil {
 		panic("identity: an identifier without an owner has a profile of its own")
 	}
 	at := c.ReceivedAt
@@ -20,7 +24,7 @@ func (g *Graph) create(id *event.Identifier, kind Kind) *Profile {
 		at = next
 	}
 	g.LastCreatedAt = at
-	p := &Profile{Tenant: c.Tenant, ID: id.Node, Kind: kind, FirstSeen: c.At, LastSeen: c.At, CreatedAt: at}
+	p := &Profile{Tenant: c.Tenant, ID: name, Kind: kind, FirstSeen: c.At, LastSeen: c.At, CreatedAt: at}
 	g.profiles[p.ID] = p
 	g.Touch(p)
 	g.grant(p, id)
@@ -38,6 +42,9 @@ func (g *Graph) link(p *Profile, id *event.Identifier) {
 
 func (g *Graph) grant(p *Profile, id *event.Identifier) {
 	i := &Identifier{Tenant: p.Tenant, Node: id.Node, Kind: id.Kind, Value: id.Value, Version: 1}
+	if gone, ok := g.gone[id.Node]; ok {
+		i.ValidFrom, i.Version = gone.Start(g.claim.ReceivedAt), gone.Version+1
+	}
 	g.identifiers[id.Node] = i
 	p.own(i)
 	p.Owned.Add(i.Kind, 1)

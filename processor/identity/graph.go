@@ -33,7 +33,15 @@ type Loaded struct {
 	Profiles      map[uuid.UUID]*Profile
 	Spans         []*Span
 	OrderOwners   iter.Seq[uuid.UUID] // one for each loaded order
+	Gone          map[uuid.UUID]Gone  // by node, of those that have any
 	LastCreatedAt time.Time
+}
+
+// Gone is what is erased of an identifier's history. Where the identifier itself is not among what was
+// loaded it is nobody's, and new to whom it belongs next.
+type Gone struct {
+	event.Erasures
+	Version int64 // of the identifier's row
 }
 
 // Graph is the identifiers and profiles of one batch. It belongs to one goroutine.
@@ -46,6 +54,7 @@ type Graph struct {
 
 	identifiers map[uuid.UUID]*Identifier
 	profiles    map[uuid.UUID]*Profile
+	gone        map[uuid.UUID]Gone
 	merged      func(*Merge)
 
 	claim   *Claim
@@ -60,7 +69,7 @@ type Graph struct {
 // New makes the graph of one batch; it takes over what l holds. merged is called once for each
 // merge, while Resolve runs, and has to bring the loser's counters, attributes and orders over.
 func New(l Loaded, merged func(*Merge)) *Graph {
-	g := &Graph{LastCreatedAt: l.LastCreatedAt, identifiers: l.Identifiers, profiles: l.Profiles, merged: merged}
+	g := &Graph{LastCreatedAt: l.LastCreatedAt, identifiers: l.Identifiers, profiles: l.Profiles, gone: l.Gone, merged: merged}
 	g.touchedProfiles = make([]*Profile, 0, len(l.Profiles)) // most batches change all of them
 	for _, p := range g.profiles {
 		p.unloaded = p.Owned.Total() + p.Spans + p.Orders

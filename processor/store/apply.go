@@ -42,6 +42,7 @@ type DeadLetter struct {
 // Outcome is what a batch did, for counting after the commit.
 type Outcome struct {
 	Applied    int // events that counted
+	Erased     int // events of people who are erased: they did nothing
 	Duplicates int // events whose message id was there already
 	Merges     int // collapses included
 	Conflicts  map[identity.Reason]int
@@ -318,7 +319,7 @@ func freshEvents(p *prepared, fresh map[uuid.UUID]struct{}) []apply.Event {
 }
 
 func count(out *Outcome, r *apply.Result) {
-	out.Merges = len(r.Merges)
+	out.Applied, out.Erased, out.Merges = out.Applied-r.Erased, r.Erased, len(r.Merges)
 	for _, l := range r.Lineage {
 		out.Lineage += len(l.Changes)
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/cockroachdb/cockroach-go/v2/crdb"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/keystone-cdp/keystone/sql"
 )
 
 // ErrFenced says that the partition has another owner: the batch was dropped whole.
@@ -39,7 +41,7 @@ func Classify(err error) Class {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, pgx.ErrTxClosed), errors.Is(err, errUncertain),
+		errors.Is(err, pgx.ErrTxClosed), errors.Is(err, errUncertain), errors.Is(err, sql.ErrFiles),
 		errors.As(err, &connect), errors.As(err, &network), pgconn.SafeToRetry(err):
 		return Retry
 	}
@@ -53,10 +55,12 @@ func classOf(sqlstate string) Class {
 	switch sqlstate[:2] {
 	case "21", "22", "23", "54": // cardinality, data, constraints, program limits
 		return Poison
-	case "28", "3D", "3F", "42": // authorization, no such database, schema, table, column
+	case "3D", "3F", "42": // no such database, schema, table, column
 		return Fatal
 	}
-	return Retry // 08 connection, 25 read-only, 40 rollback, 53 resources, 57 operator, 58 system, …
+	// 08 connection, 25 read-only, 28 authorization (a password or certificate that is being changed: a wrong one is
+	// found when the processor starts), 40 rollback, 53 resources, 57 operator, 58 system, …
+	return Retry
 }
 
 // Contended tells that a batch was given up because it met others every time: a smaller one may not.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keystone-cdp/keystone/processor/outbox"
+	"github.com/keystone-cdp/keystone/sql"
 )
 
 func TestClassify(t *testing.T) {
@@ -33,7 +34,8 @@ func TestClassify(t *testing.T) {
 		"row too large":          {state("54000"), Poison},
 		"no such table":          {state("42P01"), Fatal},
 		"no such column":         {state("42703"), Fatal},
-		"wrong password":         {state("28P01"), Fatal},
+		"password is changed":    {state("28P01"), Retry},
+		"certificate is changed": {fmt.Errorf("x: %w", sql.ErrFiles), Retry},
 		"no such database":       {state("3D000"), Fatal},
 		"wrong password, dialed": {&pgconn.ConnectError{}, Retry},
 		"end of stream":          {fmt.Errorf("read: %w", io.ErrUnexpectedEOF), Retry},

@@ -105,7 +105,11 @@ func (s *Store) spans(ctx context.Context, tenant, id uuid.UUID) ([]IdentifierRo
 	scan := func(current bool) func(pgx.CollectableRow, *IdentifierRow) error {
 		return func(r pgx.CollectableRow, i *IdentifierRow) error {
 			var from time.Time
-			err := r.Scan(nil, &i.Node, &i.Kind, &i.Value, &i.ProfileID, &from, &i.Version)
+			columns := []any{nil, &i.Node, &i.Kind, &i.Value, &i.ProfileID, &from, &i.Version}
+			if current {
+				columns = append(columns, nil) // what is erased of its history
+			}
+			err := r.Scan(columns...)
 			i.ValidFrom, i.Current = known(from), current
 			return err
 		}

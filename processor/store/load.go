@@ -54,6 +54,10 @@ type rows struct {
 	orderRevisions   map[apply.OrderKey]int64
 	productRevisions map[apply.ProductKey]int64
 
+	// By node. Both are nil where nobody was erased.
+	gone   map[uuid.UUID]identity.Gone
+	vacant map[uuid.UUID]struct{} // identifiers that are there and nobody's
+
 	folded *apply.State // the last working set made of them
 	torn   bool         // a profile was loaded twice, and was not the same
 }
@@ -78,6 +82,7 @@ func (l *rows) state(settings map[uuid.UUID]*event.Settings) *apply.State {
 		Profiles:      make(map[uuid.UUID]*identity.Profile, len(l.keys.Nodes)),
 		Orders:        make(map[apply.OrderKey]*event.OrderState, len(l.keys.Orders)),
 		Products:      make(map[apply.ProductKey]*event.ProductState, len(l.keys.Products)),
+		Gone:          l.gone,
 		LastCreatedAt: l.lastCreatedAt,
 	}
 	identifiers, profiles := slices.Clone(l.identifiers), slices.Clone(l.profiles)

@@ -167,7 +167,7 @@ func (l *rows) device(p *identity.Profile) (device, bool) {
 		return device{}, false
 	}
 	i := l.folded.Identifiers[p.ID]
-	if i == nil || i.ProfileID != p.ID {
+	if _, erased := l.gone[p.ID]; erased || i == nil || i.ProfileID != p.ID {
 		return device{}, false
 	}
 	d := device{Identifier: i.Settled(), profile: p.Settled()}

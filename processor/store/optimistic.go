@@ -3,10 +3,13 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/apply"
 )
 
@@ -114,7 +117,7 @@ func (a *attempted) covered() bool {
 		}
 	}
 	for _, k := range a.rows.keys.Nodes {
-		if st.Identifiers[k.Node] == nil {
+		if st.Identifiers[k.Node] == nil && !a.erased(k.Node) {
 			return false
 		}
 	}
@@ -126,6 +129,23 @@ func (a *attempted) covered() bool {
 	return inserted(a.rows.keys.Products, a.rows.productRevisions, a.result.Products, func(p apply.Product) apply.ProductKey {
 		return apply.ProductKey{Tenant: p.Tenant, ID: p.ProductID}
 	})
+}
+
+// erased tells that an identifier which is nobody's is named by none but events that are erased. What is
+// erased stays so: it needs no more validation.
+func (a *attempted) erased(node uuid.UUID) bool {
+	st := a.rows.folded
+	if _, ok := st.Gone[node]; !ok {
+		return false
+	}
+	names := func(id event.Identifier) bool { return id.Node == node }
+	for i := range a.p.events {
+		e := &a.p.events[i]
+		if (slices.ContainsFunc(e.IDs.Anonymous, names) || slices.ContainsFunc(e.IDs.Verified, names)) && !st.Erases(e) {
+			return false
+		}
+	}
+	return true
 }
 
 // inserted tells that every key that was not there is among what is written.

@@ -68,7 +68,7 @@ func (s *Store) name(ctx context.Context, tenant uuid.UUID, page []*ProfileRow) 
 		NameRow
 	}
 	names, err := read(ctx, s, "identifiers", func(r pgx.CollectableRow, n *named) error {
-		return r.Scan(nil, nil, &n.Kind, &n.Value, &n.profile, nil, nil)
+		return r.Scan(nil, nil, &n.Kind, &n.Value, &n.profile, nil, nil, nil)
 	}, identifierOfProfile, tenants, ids)
 	slices.SortFunc(names, func(a, b named) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Value, b.Value)) })
 	for _, n := range names {

@@ -64,6 +64,9 @@ func (w *saver) identifiers(all []*identity.Identifier) {
 		read[w.rows.identifiers[i].Node] = struct{}{}
 	}
 	var added, changed []*identity.Identifier
+	for node := range w.rows.vacant {
+		read[node] = struct{}{}
+	}
 	for _, i := range all {
 		if _, ok := read[i.Node]; ok {
 			changed = append(changed, i)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/goccy/go-json"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/keystone-cdp/keystone/processor/apply"
@@ -16,12 +17,15 @@ import (
 
 func (l *rows) addIdentifiers(r pgx.Rows) error {
 	var i identity.Identifier
-	columns := identifierColumns(&i)
+	var erased string
+	columns := identifierColumns(&i, &erased)
 	for r.Next() {
 		if err := r.Scan(columns...); err != nil {
 			return err
 		}
-		l.identifiers = append(l.identifiers, i)
+		if err := l.addIdentifier(&i, erased); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -29,12 +33,18 @@ func (l *rows) addIdentifiers(r pgx.Rows) error {
 func (l *rows) addIdentifiersAndOwners(r pgx.Rows) error {
 	var i identity.Identifier
 	var owner profileRow
-	columns := append(identifierColumns(&i), owner.columns()...)
+	var erased string
+	columns := append(identifierColumns(&i, &erased), owner.columns()...)
 	for r.Next() {
 		if err := r.Scan(columns...); err != nil {
 			return err
 		}
-		l.identifiers = append(l.identifiers, i)
+		if err := l.addIdentifier(&i, erased); err != nil {
+			return err
+		}
+		if i.Kind == nobodys {
+			continue // the grave takes no part
+		}
 		if err := l.addOwner(&owner); err != nil {
 			return err
 		}
@@ -42,8 +52,34 @@ func (l *rows) addIdentifiersAndOwners(r pgx.Rows) error {
 	return nil
 }
 
-func identifierColumns(i *identity.Identifier) []any {
-	return []any{(*[16]byte)(&i.Tenant), (*[16]byte)(&i.Node), &i.Kind, &i.Value, (*[16]byte)(&i.ProfileID), &i.ValidFrom, &i.Version}
+func identifierColumns(i *identity.Identifier, erased *string) []any {
+	return []any{(*[16]byte)(&i.Tenant), (*[16]byte)(&i.Node), &i.Kind, &i.Value, (*[16]byte)(&i.ProfileID), &i.ValidFrom, &i.Version, erased}
+}
+
+// nobodys is the kind of an identifier that was somebody's who is erased, and nobody's since.
+const nobodys = ""
+
+// addIdentifier takes an identifier in, if it is somebody's, and what is erased of its history.
+func (l *rows) addIdentifier(i *identity.Identifier, erased string) error {
+	if erased != "" {
+		gone := identity.Gone{Version: i.Version}
+		if err := json.Unmarshal([]byte(erased), &gone.Erasures); err != nil {
+			return fmt.Errorf("read what is erased of identifier %s: %w", i.Node, err)
+		}
+		if l.gone == nil {
+			l.gone = map[uuid.UUID]identity.Gone{}
+		}
+		l.gone[i.Node] = gone
+	}
+	if i.Kind != nobodys {
+		l.identifiers = append(l.identifiers, *i)
+		return nil
+	}
+	if l.vacant == nil {
+		l.vacant = map[uuid.UUID]struct{}{}
+	}
+	l.vacant[i.Node] = struct{}{}
+	return nil
 }
 
 func (l *rows) addSpans(r pgx.Rows) error {
@@ -114,6 +150,10 @@ func (l *rows) addOrdersAndOwners(r pgx.Rows) error {
 		if err := r.Scan(columns...); err != nil {
 			return err
 		}
+		if owner.merged != nil { // an erased one, whose orders are about to go: what comes is new
+			l.orderAt(&o)
+			continue
+		}
 		if err := l.addOrder(&o); err != nil {
 			return err
 		}
@@ -141,11 +181,16 @@ func (l *rows) addOrder(row *orderRow) error {
 		return fmt.Errorf("read an order's items: %w", err)
 	}
 	l.orders = append(l.orders, o)
+	l.orderAt(row)
+	return nil
+}
+
+// orderAt notes the revision of an order's row.
+func (l *rows) orderAt(row *orderRow) {
 	if l.orderRevisions == nil {
 		l.orderRevisions = map[apply.OrderKey]int64{}
 	}
-	l.orderRevisions[apply.OrderKey{Tenant: o.tenant, ID: o.OrderID}] = o.revision
-	return nil
+	l.orderRevisions[apply.OrderKey{Tenant: row.tenant, ID: row.OrderID}] = row.revision
 }
 
 func (l *rows) addProducts(r pgx.Rows) error {

@@ -1,6 +1,8 @@
 -- What is remembered stays remembered. Processors of an older build have to be stopped before: what they
 -- count after this would be forgotten, and when their table is gone they stop by themselves.
 
+-- keystone:offline 9
+
 -- +goose NO TRANSACTION
 
 -- +goose Up

@@ -1,5 +1,7 @@
 -- Apart from the copy, so that each can be run again.
 
+-- keystone:contract 10
+
 -- +goose NO TRANSACTION
 
 -- +goose Up

@@ -10,7 +10,7 @@ WHERE p.tenant_id = $1::UUID AND p.profile_id = $2::UUID;
 -- A profile has the id of the identifier that made it.
 SELECT i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
 FROM identifiers AS i
-WHERE i.tenant_id = $1::UUID AND i.node_id = $2::UUID;
+WHERE i.tenant_id = $1::UUID AND i.node_id = $2::UUID AND i.kind <> '';
 
 -- name: explain_merges
 -- By which a profile got what it has, or went where it is; those taken back as well.

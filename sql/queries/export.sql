@@ -12,7 +12,7 @@ LIMIT $3::INT8;
 -- name: export_identifiers
 SELECT i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
 FROM identifiers AS i
-WHERE i.tenant_id = $1::UUID AND i.node_id > $2::UUID
+WHERE i.tenant_id = $1::UUID AND i.node_id > $2::UUID AND i.kind <> ''
 ORDER BY i.node_id
 LIMIT $3::INT8;
 

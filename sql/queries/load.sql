@@ -23,13 +23,13 @@ JOIN message_ids AS m ON m.message_hash = u.h;
 -- Identifiers, each with its owner. The owners are locked in the order of their ids, so that two
 -- batches that meet wait for each other instead of dying. The attributes of an owner come with the first
 -- of its identifiers only: many devices of one profile would bring as many copies of all it has.
-SELECT q.tenant_id, q.node_id, q.kind, q.value, q.profile_id, q.valid_from, q.version,
+SELECT q.tenant_id, q.node_id, q.kind, q.value, q.profile_id, q.valid_from, q.version, q.erased,
        q.owner_tenant, q.owner, q.owner_kind,
        CASE WHEN lag(q.owner) OVER (ORDER BY q.owner_tenant, q.owner, q.node_id) = q.owner THEN '' ELSE q.attributes END,
        q.first_seen, q.last_seen, q.event_count, q.track_count, q.page_count, q.identify_count, q.attributes_at,
        q.owner_version, q.created_at, q.updated_at, q.merged_into, q.owned, q.spans, q.orders, q.revision
 FROM (
-  SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version,
+  SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version, i.erased,
          p.tenant_id AS owner_tenant, p.profile_id AS owner, p.kind AS owner_kind, p.attributes, p.first_seen, p.last_seen,
          p.event_count, p.track_count, p.page_count, p.identify_count, p.attributes_at, p.version AS owner_version,
          p.created_at, p.updated_at, p.merged_into, p.owned, p.spans, p.orders, p.revision
@@ -71,11 +71,11 @@ JOIN products AS p ON p.tenant_id = u.t AND p.product_key = u.k;
 -- name: identifier_of_profile
 -- All that these profiles own; a merge moves it. The identifier that created a profile has its id
 -- and is not in the index of the others.
-SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version, i.erased
 FROM unnest($1::UUID[], $2::UUID[]) AS u(t, p)
 JOIN identifiers AS i ON i.tenant_id = u.t AND i.profile_id = u.p AND i.profile_id <> i.node_id
 UNION ALL
-SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version, i.erased
 FROM unnest($1::UUID[], $2::UUID[]) AS v(t, p)
 JOIN identifiers AS i ON i.tenant_id = v.t AND i.node_id = v.p AND i.profile_id = v.p;
 

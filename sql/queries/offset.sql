@@ -31,3 +31,9 @@ WHERE topic = $1::TEXT AND part = $2::INT4;
 SELECT topic, part, next_offset, owner, updated_at
 FROM processor_offsets
 ORDER BY topic, part;
+
+-- name: offset_reset
+-- The log is not the one it was: keystone recover. Whoever had the partition is fenced off.
+UPDATE processor_offsets
+SET next_offset = $4::INT8, epoch = epoch + 1, owner = $5::TEXT, updated_at = now()
+WHERE topic = $1::TEXT AND part = $2::INT4 AND next_offset = $3::INT8;

@@ -43,12 +43,13 @@ SELECT unnest($1::UUID[]), unnest($2::UUID[]), unnest($3::TEXT[]), unnest($4::TE
 
 -- name: identifier_save
 -- Of those that were there. They need no revision: whoever changes an identifier's owner writes the
--- rows of both owners.
+-- rows of both owners. One that was nobody's, after an erasure, has no name until now, and its version tells.
 INSERT INTO identifiers AS i (tenant_id, node_id, kind, value, profile_id, valid_from, version)
 SELECT unnest($1::UUID[]), unnest($2::UUID[]), unnest($3::TEXT[]), unnest($4::TEXT[]), unnest($5::UUID[]),
        unnest($6::TIMESTAMPTZ[]), unnest($7::INT8[])
 ON CONFLICT (tenant_id, node_id) DO UPDATE SET
-  profile_id = excluded.profile_id, valid_from = excluded.valid_from, version = excluded.version
+  kind = excluded.kind, value = excluded.value, profile_id = excluded.profile_id, valid_from = excluded.valid_from,
+  version = excluded.version
 WHERE i.version < excluded.version;
 
 -- name: span_save

@@ -30,7 +30,7 @@ FROM profile_merges AS m
 WHERE m.tenant_id = $1::UUID AND m.merge_id = ANY($2::UUID[]);
 
 -- name: unmerge_identifiers
-SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version
+SELECT i.tenant_id, i.node_id, i.kind, i.value, i.profile_id, i.valid_from, i.version, i.erased
 FROM identifiers AS i
 WHERE i.tenant_id = $1::UUID AND i.node_id = ANY($2::UUID[]);
 

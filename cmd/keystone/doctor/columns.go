@@ -46,55 +46,46 @@ func (d *Doctor) checkColumns(ctx context.Context) {
 }
 
 func (d *Doctor) checkColumnsSchema(ctx context.Context) bool {
-	m, err := schema.New(d.cfg.ClickHouseDSN, schema.Engines{})
-	if err != nil {
-		d.report.add("migrations", Stops, "mend --clickhouse-dsn", "ClickHouse: %v", redact(err))
-		return false
-	}
-	defer func() { _ = m.Close() }() // only read from
-	have, want, err := m.Version(ctx)
+	err := schema.Check(ctx, d.columns)
 	switch {
+	case errors.Is(err, schema.ErrSchema):
+		d.report.add("migrations", Stops, "run keystone migrate, with this build; or look with the build that runs", "%v", err)
 	case err != nil:
-		d.report.add("migrations", Stops, "run keystone migrate, with this build", "ClickHouse: %v", redact(err))
-	case have < want:
-		d.report.add("migrations", Stops, "run keystone migrate, with this build", "ClickHouse has version %d of the schema, this build needs %d", have, want)
+		d.report.add("migrations", Stops, "let the account read schema_migrations", "ClickHouse: %v", redact(err))
 	default:
 		d.report.ok("migrations", "ClickHouse has this build's schema")
-		d.checkShards(ctx, want)
+		d.checkShards(ctx)
 	}
-	return err == nil && have >= want
+	return err == nil
 }
 
 // checkShards asks one server of each shard, where there are shards, for the schema that each has of its own.
-func (d *Doctor) checkShards(ctx context.Context, want int64) {
-	dsns, err := shard.DSNs(ctx, d.cfg.ClickHouseDSN, "")
+func (d *Doctor) checkShards(ctx context.Context) {
+	servers, err := shard.Open(d.cfg.ClickHouseDSN, 1)
+	if err != nil {
+		d.report.add("shards", Stops, "mend --clickhouse-dsn", "%v", redact(err))
+		return
+	}
+	defer func() { _ = servers.Close() }() // only read from
+	set, err := servers.Get(ctx)
 	if err != nil {
 		d.report.add("shards", Stops, "mend remote_servers of ClickHouse", "%v", redact(err))
 		return
 	}
-	if len(dsns) == 1 {
+	if set.Cluster == "" {
 		return
 	}
-	for i, dsn := range dsns {
-		have, err := version(ctx, dsn)
+	for i, conn := range set.All() {
+		err := schema.Check(ctx, conn)
 		switch {
+		case errors.Is(err, schema.ErrSchema):
+			d.report.add("shards", Stops, "run keystone migrate, with this build", "shard %d: %v", i+1, err)
 		case err != nil:
 			d.report.add("shards", Stops, "start it, or mend remote_servers of ClickHouse; the sink's inserts into this shard wait, and no question is answered", "shard %d does not answer: %v", i+1, redact(err))
-		case have < want:
-			d.report.add("shards", Stops, "run keystone migrate, with this build", "shard %d has version %d of the schema, this build needs %d", i+1, have, want)
 		default:
-			d.report.ok("shards", "shard %d of %d has this build's schema", i+1, len(dsns))
+			d.report.ok("shards", "shard %d of %d has this build's schema", i+1, len(set.All()))
 		}
 	}
-}
-
-func version(ctx context.Context, dsn string) (have int64, err error) {
-	m, err := schema.New(dsn, schema.Engines{})
-	if err != nil {
-		return 0, err
-	}
-	have, _, err = m.Version(ctx)
-	return have, errors.Join(err, m.Close())
 }
 
 // grants are asked for one by one, so that the finding can name what is missing.

@@ -109,7 +109,7 @@ func Examine(ctx context.Context, cfg Config) (*Report, error) {
 	defer d.close()
 	d.checkTLS()
 	for _, look := range []func(context.Context){
-		d.checkStore, d.checkColumns, d.checkLog, d.checkRetention, d.checkRoles, d.checkEdge, d.checkKeys, d.checkSpool,
+		d.checkStore, d.checkColumns, d.checkLog, d.checkRetention, d.checkRestored, d.checkRoles, d.checkEdge, d.checkKeys, d.checkSpool,
 	} {
 		d.within(ctx, look)
 	}

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// BackupDir is where, within the data folder, BACKUP … TO File('name') puts its files.
+const BackupDir = "backups"
+
 const (
 	logFileBytes = 20 << 20 // of one file of the engine's own log
 	logFiles     = 3
@@ -26,7 +29,7 @@ const (
 // account. Table engines are named one by one for the same reason: the File
 // and URL engines need no source grant.
 var ownGrants = []string{
-	"GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, dictGet, " +
+	"GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, BACKUP, dictGet, " +
 		"SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM VIEWS ON " + Database + "*.*",
 	"GRANT SHOW, SELECT ON system.*",
 	"GRANT CREATE TEMPORARY TABLE, KILL QUERY, SYSTEM FLUSH LOGS, SYSTEM RELOAD DICTIONARY, " +
@@ -64,6 +67,9 @@ func serverXML(cfg Config, displayName string) []byte {
 	x.close("merge_tree")
 	writeCluster(&x, cfg.Cluster)
 	writeColdDisk(&x, cfg.ColdDir)
+	x.open("backups")
+	x.text("allowed_path", cfg.path(BackupDir))
+	x.close("backups")
 	x.open("query_log")
 	x.text("database", "system")
 	x.text("table", "query_log")

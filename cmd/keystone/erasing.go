@@ -1,0 +1,252 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystone-cdp/keystone/analytics"
+	"github.com/keystone-cdp/keystone/analytics/erase"
+	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/shard"
+	"github.com/keystone-cdp/keystone/cmd/keystone/doctor"
+	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/store"
+)
+
+// erasing is a command that erases, with what it talks to.
+type erasing struct {
+	a      *app
+	plane  *control.Plane
+	states *store.Store
+	conn   driver.Conn
+	log    *kgo.Client
+	admin  *kadm.Client
+}
+
+func (w *erasing) open(t *target) (err error) {
+	if w.conn, err = query.Open(t.ClickhouseDSN, commandConns); err != nil {
+		return err
+	}
+	layout, err := shard.Find(w.a.ctx, w.conn)
+	if err == nil && layout.Cluster != "" {
+		err = errors.New("a person's rows are on several shards of ClickHouse, which keystone erase does not know yet: nothing was erased")
+	}
+	if err != nil {
+		return errors.Join(err, w.conn.Close())
+	}
+	if w.log, err = kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...); err != nil {
+		_ = w.conn.Close() // the error before is the one to tell
+		return fmt.Errorf("connect to the log: %w", err)
+	}
+	w.admin = kadm.NewClient(w.log)
+	return nil
+}
+
+func (w *erasing) close() {
+	w.log.Close()
+	_ = w.conn.Close() // all was acknowledged
+}
+
+// say tells how far it is. No name of anybody is in it.
+func (w *erasing) say(format string, args ...any) {
+	fmt.Fprintf(w.a.stderr, "keystone erase: "+format+"\n", args...)
+}
+
+// plan prints what would go.
+func (w *erasing) plan(tenant *control.Tenant, profile uuid.UUID, forever bool) error {
+	e, err := w.states.PlanErasure(w.a.ctx, tenant.ID, profile, forever)
+	if err != nil {
+		return err
+	}
+	rows, err := erase.Count(w.a.ctx, w.conn, erasedPerson(tenant, e))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w.a.stdout, "profile %s: what happened until %s would be erased\n", profile, e.Until.Format(time.RFC3339Nano))
+	for _, table := range slices.Sorted(maps.Keys(e.StateStore)) {
+		fmt.Fprintf(w.a.stdout, "  state store  %-18s %d\n", table, e.StateStore[table])
+	}
+	for _, table := range slices.Sorted(maps.Keys(rows)) {
+		fmt.Fprintf(w.a.stdout, "  clickhouse   %-18s %d\n", table, rows[table])
+	}
+	return nil
+}
+
+func erasedPerson(tenant *control.Tenant, e *store.Erasure) *erase.Person {
+	p := &erase.Person{Tenant: tenant.ID, Erasure: e.ErasureID, Profiles: e.Profiles, Settings: &tenant.Settings}
+	for _, n := range e.Nodes {
+		p.Nodes = append(p.Nodes, erase.Node{Node: n.Node, Erasure: n.Erasure})
+	}
+	return p
+}
+
+// finish does what is left of an erasure that is in the state store: from its first step on, each of
+// which finds less to do the second time.
+func (w *erasing) finish(tenant *control.Tenant, e *store.Erasure, wait time.Duration) error {
+	w.say("the state store has nobody of that name any more: %d profiles, %d identifiers", len(e.Profiles), len(e.Nodes))
+	p := erasedPerson(tenant, e)
+	if e.ClickHouse == nil {
+		e.ClickHouse = map[string]int64{}
+	}
+	if err := w.announce(p, wait); err != nil {
+		return err
+	}
+	if err := w.reach(e, store.ErasureAnnounced); err != nil {
+		return err
+	}
+	w.say("the sinks write nothing of theirs any more")
+	if err := erase.Remove(w.a.ctx, w.conn, p, func(table string, rows uint64) error {
+		e.ClickHouse[table] = max(e.ClickHouse[table], int64(rows))
+		if err := w.states.SaveErasure(w.a.ctx, e); err != nil {
+			return err
+		}
+		w.say("clickhouse: removes %d rows of %s", rows, table)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := w.reach(e, store.ErasureRemoved); err != nil {
+		return err
+	}
+	if err := w.states.EraseRest(w.a.ctx, e); err != nil {
+		return err
+	}
+	w.say("the state store has nothing of theirs any more")
+	if err := w.verify(p); err != nil {
+		return err
+	}
+	if err := w.remains(e); err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	e.FinishedAt = &now
+	if err := w.reach(e, store.ErasureDone); err != nil {
+		return err
+	}
+	w.say("done: erasure %s", e.ErasureID)
+	return nil
+}
+
+func (w *erasing) reach(e *store.Erasure, state string) error {
+	e.State = state
+	return w.states.SaveErasure(w.a.ctx, e)
+}
+
+func (w *erasing) announce(p *erase.Person, wait time.Duration) error {
+	rows, err := erase.Announce(w.a.ctx, w.conn, p, time.Now().UTC())
+	if err != nil {
+		return err
+	}
+	w.say("waits for the sinks to know")
+	ctx, cancel := deadline(w.a, wait)
+	defer cancel()
+	return erase.Await(ctx, w.conn, w.admin, analytics.DefaultConfig().Sink.Group, rows)
+}
+
+// verify looks again. Rows that are there again were written by somebody who should have known better.
+func (w *erasing) verify(p *erase.Person) error {
+	left, err := erase.Count(w.a.ctx, w.conn, p)
+	if err != nil {
+		return err
+	}
+	for table, rows := range left {
+		// A row of active_nodes can be of somebody else on the same device as well, and comes back.
+		if rows > 0 && table != "active_nodes" {
+			return fmt.Errorf("%d rows of %s came back: is a sink of an older version running?", rows, table)
+		}
+	}
+	return nil
+}
+
+// remains says what nobody can edit.
+func (w *erasing) remains(e *store.Erasure) error {
+	now := time.Now().UTC()
+	parts, err := erase.PartsUntil(w.a.ctx, w.conn, now)
+	if err != nil {
+		return err
+	}
+	e.Remains = []store.Remainder{
+		{Where: "clickhouse, files of replaced parts", Until: &parts, Why: "old_parts_lifetime; nobody can query them"},
+		{Where: "backups", Why: "one made before has the person: run keystone erase again whenever one is restored"},
+	}
+	topics := []string{event.TopicEvents, event.TopicBackfill, event.TopicChanges, event.TopicDLQ}
+	settings, err := doctor.TopicSettings(w.a.ctx, w.admin, topics...)
+	if err != nil {
+		return fmt.Errorf("read the topics' settings: %w", err)
+	}
+	for _, topic := range topics {
+		r := store.Remainder{Where: "log, " + topic}
+		text := settings[topic]["retention.ms"]
+		switch ms, err := strconv.ParseInt(text, 10, 64); {
+		case err != nil:
+			r.Why = "its retention.ms is not known"
+		case ms < 0:
+			r.Why = "retention.ms is -1: the topic keeps its records for ever, or as long as retention.bytes lets it"
+		default:
+			until := now.Add(time.Duration(ms) * time.Millisecond)
+			r.Until, r.Why = &until, "retention.ms; the broker removes whole segments, some time after"
+		}
+		e.Remains = append(e.Remains, r)
+	}
+	return nil
+}
+
+// tenants is one, or all.
+func (w *erasing) tenants(ref string) ([]control.Tenant, error) {
+	if ref == "" {
+		return w.plane.Tenants(w.a.ctx)
+	}
+	tenant, err := w.plane.Tenant(w.a.ctx, ref)
+	return []control.Tenant{tenant}, err
+}
+
+// known are a tenant's erasures, wherever they are known: of the stores one may be a restored one.
+func (w *erasing) known(tenant *control.Tenant, receipts []*store.Erasure) ([]*store.Erasure, error) {
+	all, err := w.states.Erasures(w.a.ctx, tenant.ID)
+	if err != nil {
+		return nil, err
+	}
+	have := func(id uuid.UUID) bool {
+		return slices.ContainsFunc(all, func(e *store.Erasure) bool { return e.ErasureID == id })
+	}
+	for _, e := range receipts {
+		if e.TenantID == tenant.ID && !have(e.ErasureID) {
+			all = append(all, e)
+		}
+	}
+	announced, err := erase.Announced(w.a.ctx, w.conn, tenant.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range announced {
+		if !have(p.Erasure) {
+			all = append(all, erasureOf(p))
+		}
+	}
+	// In their order: who came after one and was erased by a later one is not the later one's alone.
+	slices.SortFunc(all, func(a, b *store.Erasure) int { return a.Until.Compare(b.Until) })
+	return all, nil
+}
+
+// erasureOf is an erasure of which ClickHouse alone knows.
+func erasureOf(p *erase.Person) *store.Erasure {
+	e := &store.Erasure{ErasureID: p.Erasure, TenantID: p.Tenant, StartedAt: p.At, Profiles: p.Profiles}
+	for _, n := range p.Nodes {
+		e.Nodes = append(e.Nodes, store.ErasedNode{Node: n.Node, Erasure: n.Erasure})
+		if n.At.After(e.Until) {
+			e.Until = n.At
+		}
+	}
+	e.Forever = e.Until.Equal(event.Forever)
+	return e
+}
