@@ -13,12 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/rollup"
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/analytics/sink"
 	"github.com/keystone-cdp/keystone/internal/service"
 )
@@ -28,7 +27,7 @@ type Config struct {
 	// ClickHouseDSN is clickhouse://user:password@host:port/database; the database is keystone where
 	// it names none. The tables must be there (package schema).
 	ClickHouseDSN string
-	// ClickHouseConns bounds the connections, and with them the inserts at one time.
+	// ClickHouseConns bounds the connections to a server, and with them the inserts at one time.
 	ClickHouseConns int
 	Sink            sink.Config
 }
@@ -52,10 +51,10 @@ func (c Config) Validate() error {
 
 // Sink is the role.
 type Sink struct {
-	sink  *sink.Sink
-	conn  driver.Conn
-	log   *slog.Logger
-	close func() error // closes conn, once
+	sink    *sink.Sink
+	servers *shard.Servers
+	log     *slog.Logger
+	close   func() error // closes servers, once
 
 	catching sync.WaitGroup     // the goroutine of catchUp
 	giveUp   context.CancelFunc // ends it; nil before Start
@@ -77,15 +76,15 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Sink, error)
 		return nil, err
 	}
 	cfg.Sink.ClientID = service.ClientID("sink", steps.Newest())
-	conn, err := query.Open(cfg.ClickHouseDSN, cfg.ClickHouseConns)
+	servers, err := shard.Open(cfg.ClickHouseDSN, cfg.ClickHouseConns)
 	if err != nil {
 		return nil, err
 	}
-	s, err := sink.New(cfg.Sink, conn, log, reg)
+	s, err := sink.New(cfg.Sink, servers, log, reg)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, servers.Close())
 	}
-	return &Sink{sink: s, conn: conn, log: log, close: sync.OnceValue(conn.Close)}, nil
+	return &Sink{sink: s, servers: servers, log: log, close: sync.OnceValue(servers.Close)}, nil
 }
 
 // schemaTimeout bounds the look at ClickHouse's schema.
@@ -109,7 +108,7 @@ func (s *Sink) Start(ctx context.Context) error {
 func (s *Sink) checkSchema(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
 	defer cancel()
-	err := schema.Check(ctx, s.conn)
+	err := schema.Check(ctx, s.servers.Home())
 	if errors.Is(err, schema.ErrSchema) {
 		return err
 	}
@@ -123,7 +122,7 @@ func (s *Sink) checkSchema(ctx context.Context) error {
 // It tries until ClickHouse is there.
 func (s *Sink) catchUp(ctx context.Context) {
 	for wait := minCatchWait; ; wait = min(2*wait, maxCatchWait) {
-		err := rollup.Catch(ctx, s.conn)
+		err := rollup.Catch(ctx, s.servers)
 		if err == nil || ctx.Err() != nil {
 			return
 		}

@@ -108,11 +108,12 @@ type Table struct {
 }
 
 // readable are the tables that have a tenant_id, and the views. What else there is, is the sink's own;
-// and what a materialized view has made is read from the table it fills.
+// and what a materialized view has made is read from the table it fills. A Distributed table has no rows
+// and no filter: each shard is asked in the analyst's name, and filters its part.
 const readable = `
 SELECT name, engine LIKE '%MergeTree' AS filtered
 FROM system.tables
-WHERE database = currentDatabase() AND (engine = 'View' OR engine LIKE '%MergeTree' AND name IN
+WHERE database = currentDatabase() AND (engine = 'View' OR (engine LIKE '%MergeTree' OR engine = 'Distributed') AND name IN
 	(SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'tenant_id' AND type = 'UUID'))
 ORDER BY name`
 
@@ -156,6 +157,8 @@ func (l Limits) settings() []setting {
 		{name: "allow_introspection_functions", value: "0"},
 		{name: "allow_experimental_eval_table_function", value: "0"},
 		{name: "log_queries", value: "1"},
+		// On a cluster of shards: what a question joins with, or looks up in, is gathered from all of them.
+		{name: "distributed_product_mode", value: "global"},
 		{name: "max_concurrent_queries_for_user", value: "20"},
 		{name: "max_memory_usage", value: memory},
 		{name: "max_memory_usage_for_user", value: memory},

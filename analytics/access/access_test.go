@@ -38,19 +38,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
-	server, err := clickhouse.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	server := enginetest.ServeClickHouse(t, enginetest.ClickHouseConfig(t, t.TempDir()))
 	schematest.Migrate(t, server.NativeDSN())
 	own, err := query.Open(server.NativeDSN(), 2)
 	if err != nil {

@@ -12,8 +12,10 @@ import (
 // see. None must work. (What remains is how much there is of all tenants together: rows and bytes of
 // a table in system.tables, the names of its parts by mergeTreeAnalyzeIndexes.)
 var probes = []struct{ sql, sees string }{
-	{"SELECT * FROM mergeTreeIndex(currentDatabase(), 'events') LIMIT 1",
+	{"SELECT * FROM mergeTreeIndex(currentDatabase(), (SELECT max(name) FROM system.tables WHERE database = currentDatabase() AND name IN ('events', 'events_local'))) LIMIT 1",
 		"the keys of one row in 8192 of every tenant (day, event name, node) by the table function mergeTreeIndex; closed in ClickHouse 26.3.22.6, 26.5.8.18, 26.6.4.10, 26.7.6.5"},
+	{"SELECT throwIf(uniqExact(tenant_id) < 2) FROM events",
+		"other tenants' rows: another server of the cluster does not know the filters, and is asked with more rights than the analyst's (give remote_servers a secret, and all servers the same users)"},
 	{"SELECT file('/etc/hostname')", "files of the server by the function file"},
 	{"SELECT * FROM file('/etc/hostname', LineAsString)", "files of the server by the table function file"},
 	{"SELECT * FROM url('http://127.0.0.1:9/', LineAsString)", "other servers by the table function url"},

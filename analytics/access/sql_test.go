@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,8 @@ func TestStatements(t *testing.T) {
 	a := Analyst{Name: "ann", Tenant: tenantA, PasswordSHA256: strings.Repeat("ab", 32),
 		Limits: Limits{MemoryBytes: 1000, QueryTime: time.Minute, QueriesPerHour: 10, ReadRowsPerHour: 20, TimePerHour: time.Hour}}
 	s := SQL{Database: "keystone"}
-	got := append(s.tenantStatements(a.Tenant, []Table{{Name: "events", Filtered: true}, {Name: "sessions"}}), analystStatements(a)...)
-	got = append(got, dropStatements("ann")...)
+	got := append(s.tenantStatements(a.Tenant, []Table{{Name: "events", Filtered: true}, {Name: "sessions"}}), s.analystStatements(a)...)
+	got = append(got, s.dropStatements("ann")...)
 	const r = "keystone_tenant_6ba7b8109dad11d180b400c04fd430c8"
 	want := []string{
 		"CREATE ROLE IF NOT EXISTS " + r,
@@ -26,6 +27,7 @@ func TestStatements(t *testing.T) {
 		"GRANT SELECT ON keystone.`sessions` TO " + r,
 		"CREATE SETTINGS PROFILE OR REPLACE keystone_analyst_ann SETTINGS readonly = '2' CONST, allow_ddl = '0' CONST, " +
 			"allow_introspection_functions = '0' CONST, allow_experimental_eval_table_function = '0' CONST, log_queries = '1' CONST, " +
+			"distributed_product_mode = 'global' CONST, " +
 			"max_concurrent_queries_for_user = '20' CONST, max_memory_usage = '1000' CONST, max_memory_usage_for_user = '1000' CONST, " +
 			"max_execution_time = '60' MIN 1 MAX 120, timeout_overflow_mode = 'throw' CONST",
 		"CREATE USER ann IDENTIFIED WITH sha256_hash BY '" + a.PasswordSHA256 + "' DEFAULT ROLE NONE SETTINGS PROFILE 'keystone_analyst_ann'",
@@ -41,6 +43,28 @@ func TestStatements(t *testing.T) {
 			t.Fatalf("statement %d:\n got %q\nwant %q", i, got[i:], want[i:])
 		}
 	}
+	c := SQL{Database: "keystone", cluster: "shop"}
+	tables := []Table{{Name: "events"}, {Name: "events_local", Filtered: true}}
+	clustered := append(append(c.tenantStatements(a.Tenant, tables), c.analystStatements(a)...), c.dropStatements("ann")...)
+	wantClustered := []string{
+		"CREATE ROLE IF NOT EXISTS " + r + " ON CLUSTER `shop`",
+		"CREATE ROW POLICY IF NOT EXISTS keystone_own ON CLUSTER `shop` ON keystone.`events_local` FOR SELECT USING 1 TO CURRENT_USER",
+		"CREATE ROW POLICY OR REPLACE " + r + " ON CLUSTER `shop` ON keystone.`events_local` FOR SELECT USING tenant_id = '6ba7b810-9dad-11d1-80b4-00c04fd430c8' TO " + r,
+		"GRANT ON CLUSTER `shop` SELECT ON keystone.`events` TO " + r,
+		"GRANT ON CLUSTER `shop` SELECT ON keystone.`events_local` TO " + r,
+		strings.Replace(want[5], "keystone_analyst_ann SETTINGS", "keystone_analyst_ann ON CLUSTER `shop` SETTINGS", 1),
+		strings.Replace(want[6], "USER ann", "USER ann ON CLUSTER `shop`", 1),
+		strings.Replace(want[7], "keystone_analyst_ann", "keystone_analyst_ann ON CLUSTER `shop`", 1),
+		"GRANT ON CLUSTER `shop` " + r + " TO ann",
+		"ALTER USER ann ON CLUSTER `shop` DEFAULT ROLE " + r,
+		"DROP USER IF EXISTS ann ON CLUSTER `shop`",
+		"DROP QUOTA IF EXISTS keystone_analyst_ann ON CLUSTER `shop`",
+		"DROP SETTINGS PROFILE IF EXISTS keystone_analyst_ann ON CLUSTER `shop`",
+	}
+	if !slices.Equal(clustered, wantClustered) {
+		t.Errorf("on a cluster:\n got %q\nwant %q", clustered, wantClustered)
+	}
+	got = append(got, clustered...)
 	conn, err := query.Open(enginetest.ClickHouse(t).NativeDSN, 2)
 	if err != nil {
 		t.Fatal(err)

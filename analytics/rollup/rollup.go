@@ -13,6 +13,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 // suffix is what the name of a materialized view has beside that of the table it fills.
@@ -26,14 +28,27 @@ const lastInserts = 20
 const recent = `
 SELECT topic, partition, toInt64(min(toUnixTimestamp64Milli(loaded_at))) FROM
 (
-	SELECT DISTINCT topic, partition, loaded_at FROM events
+	SELECT DISTINCT topic, partition, loaded_at FROM %s
 	ORDER BY loaded_at DESC LIMIT {n:UInt32} BY topic, partition
 )
 GROUP BY topic, partition ORDER BY topic, partition`
 
-// Catch adds the last inserts to the rollups once more.
-func Catch(ctx context.Context, conn driver.Conn) error {
-	filter, err := tail(ctx, conn)
+// Catch adds the last inserts to the rollups once more, on every shard: a rollup is where its events are.
+func Catch(ctx context.Context, servers *shard.Servers) error {
+	set, err := servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	for _, conn := range set.All() {
+		if err := catch(ctx, conn, set.Layout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func catch(ctx context.Context, conn driver.Conn, layout shard.Layout) error {
+	filter, err := tail(ctx, conn, layout.Local("events"))
 	if err != nil || filter == "" {
 		return err
 	}
@@ -42,14 +57,14 @@ func Catch(ctx context.Context, conn driver.Conn) error {
 		return err
 	}
 	for _, f := range fills {
-		if err := f.add(ctx, conn, filter); err != nil {
+		if err := f.add(ctx, conn, layout, filter); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Add adds the events for which a condition holds to one rollup once more.
+// Add adds the events for which a condition holds to one rollup once more. (Not on shards.)
 func Add(ctx context.Context, conn driver.Conn, target, filter string) error {
 	fills, err := list(ctx, conn)
 	if err != nil {
@@ -57,7 +72,7 @@ func Add(ctx context.Context, conn driver.Conn, target, filter string) error {
 	}
 	for _, f := range fills {
 		if f.target() == target {
-			return f.add(ctx, conn, filter)
+			return f.add(ctx, conn, shard.Layout{}, filter)
 		}
 	}
 	return fmt.Errorf("there is no rollup %s", target)
@@ -65,21 +80,21 @@ func Add(ctx context.Context, conn driver.Conn, target, filter string) error {
 
 func (f fill) target() string { return strings.TrimSuffix(f.name, suffix) }
 
-func (f fill) add(ctx context.Context, conn driver.Conn, filter string) error {
+func (f fill) add(ctx context.Context, conn driver.Conn, layout shard.Layout, filter string) error {
 	// Name and SELECT are those of our own migrations.
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"additional_table_filters": clickhouse.CustomSetting{Value: "{" + quote(f.database+".events") + ": " + quote(filter) + "}"},
+		"additional_table_filters": clickhouse.CustomSetting{Value: "{" + quote(f.database+"."+layout.Local("events")) + ": " + quote(filter) + "}"},
 		"async_insert":             0,
 	}))
-	if err := conn.Exec(ctx, "INSERT INTO "+f.target()+" "+f.query); err != nil {
+	if err := conn.Exec(ctx, "INSERT INTO "+layout.Local(f.target())+" "+f.query); err != nil {
 		return fmt.Errorf("catch up rollup %s: %w", f.target(), err)
 	}
 	return nil
 }
 
 // tail is a condition on events that holds for the last inserts; empty where there were none.
-func tail(ctx context.Context, conn driver.Conn) (string, error) {
-	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"n": fmt.Sprint(lastInserts)})), recent)
+func tail(ctx context.Context, conn driver.Conn, events string) (string, error) {
+	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"n": fmt.Sprint(lastInserts)})), fmt.Sprintf(recent, events))
 	if err != nil {
 		return "", fmt.Errorf("find the last inserts: %w", err)
 	}

@@ -13,13 +13,15 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	embedded "github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
-func open(t *testing.T, dsn string) driver.Conn {
+// open migrates a database and connects: to ask, and to write as the sink does.
+func open(t *testing.T, dsn string) (driver.Conn, *shard.Servers) {
 	t.Helper()
 	schematest.Migrate(t, dsn)
 	conn, err := query.Open(dsn, 4)
@@ -27,7 +29,12 @@ func open(t *testing.T, dsn string) driver.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return conn
+	servers, err := shard.Open(dsn, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = servers.Close() })
+	return conn, servers
 }
 
 // rows are page views of visitors by hundreds, some of bots, some with campaigns, over days.
@@ -40,13 +47,36 @@ SELECT toUUID('6ba7b810-9dad-11d1-80b4-00c04fd430c8') AS tenant_id, 'm' || toStr
 	toDateTime64('2026-12-02 00:00:00', 3, 'UTC') + %d AS loaded_at
 FROM numbers(%d, %d)`
 
-const insert = `INSERT INTO events (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, device_class, topic, partition, offset, loaded_at)`
+const insert = `INSERT INTO %s (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, device_class, topic, partition, offset, loaded_at)`
 
 // put inserts offsets of a partition as the sink does: in one insert, under a token of their own.
-func put(ctx context.Context, conn driver.Conn, partition, first, n int) error {
+func put(ctx context.Context, servers *shard.Servers, partition, first, n int) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplication_token": fmt.Sprintf("%d/%d-%d", partition, first, first+n-1), "max_insert_threads": 1}))
-	return conn.Exec(ctx, insert+fmt.Sprintf(rows, partition, first, first, n))
+	return exec(ctx, servers, partition, partition, first, first, n)
+}
+
+// exec inserts rows into the shard of a partition.
+func exec(ctx context.Context, servers *shard.Servers, partition int, which ...any) error {
+	set, err := servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	return set.Of(int32(partition)).Exec(ctx, fmt.Sprintf(insert, set.Local("events"))+fmt.Sprintf(rows, which...))
+}
+
+// everywhere runs a statement about a rollup on all shards.
+func everywhere(t *testing.T, servers *shard.Servers, statement, table string) {
+	t.Helper()
+	set, err := servers.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range set.All() {
+		if err := conn.Exec(t.Context(), fmt.Sprintf(statement, table)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // differences are, by rollup, in how many rows it and the events are of two minds.
@@ -95,55 +125,53 @@ func agree(t *testing.T, conn driver.Conn, want bool) {
 // What is inserted again, whole, in part, in other cuts, changes nothing; what was kept from a rollup
 // is caught up.
 func TestExactHoweverOften(t *testing.T) {
-	conn := open(t, enginetest.ClickHouse(t).NativeDSN)
+	conn, servers := open(t, enginetest.ClickHouse(t).NativeDSN)
 	ctx := t.Context()
-	if err := Catch(ctx, conn); err != nil {
+	if err := Catch(ctx, servers); err != nil {
 		t.Fatalf("of nothing: %v", err)
 	}
 	for partition := range 2 {
-		if err := put(ctx, conn, partition, 0, 1000); err != nil {
+		if err := put(ctx, servers, partition, 0, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}
 	agree(t, conn, true)
-	for _, again := range []string{ // without a token: events has them twice, and the rollups must not care
-		fmt.Sprintf(rows, 0, 0, 0, 1000), fmt.Sprintf(rows, 1, 0, 500, 900), fmt.Sprintf(rows, 0, 7, 3, 4),
-	} {
-		if err := conn.Exec(ctx, insert+again); err != nil {
+	for _, again := range [][4]any{{0, 0, 0, 1000}, {1, 0, 500, 900}, {0, 7, 3, 4}} {
+		// Without a token: events has them twice, and the rollups must not care.
+		if err := exec(ctx, servers, again[0].(int), again[:]...); err != nil {
 			t.Fatal(err)
 		}
 	}
 	agree(t, conn, true)
 	for _, table := range []string{"active_nodes", "page_days", "touches"} {
-		if err := conn.Exec(ctx, "DETACH TABLE "+table+"_fill"); err != nil {
-			t.Fatal(err)
-		}
+		everywhere(t, servers, "DETACH TABLE %s_fill", table)
 	}
-	if err := put(ctx, conn, 1, 5000, 1000); err != nil {
+	if err := put(ctx, servers, 1, 5000, 1000); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"active_nodes", "page_days", "touches"} {
-		if err := conn.Exec(ctx, "ATTACH TABLE "+table+"_fill"); err != nil {
-			t.Fatal(err)
-		}
+		everywhere(t, servers, "ATTACH TABLE %s_fill", table)
 	}
 	agree(t, conn, false)
 	for range 2 {
-		if err := Catch(ctx, conn); err != nil {
+		if err := Catch(ctx, servers); err != nil {
 			t.Fatal(err)
 		}
 		agree(t, conn, true)
 	}
 	for table := range differences {
-		if err := conn.Exec(ctx, "OPTIMIZE TABLE "+table+" FINAL"); err != nil {
+		set, err := servers.Get(ctx)
+		if err != nil {
 			t.Fatal(err)
 		}
+		everywhere(t, servers, "OPTIMIZE TABLE %s FINAL", set.Local(table))
 	}
 	agree(t, conn, true)
 }
 
 // ClickHouse is killed in the middle of inserts, and whoever inserted resumes from the table, as the sink does.
 func TestExactAfterKills(t *testing.T) {
+	enginetest.OneServer(t, "it is one that is killed")
 	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
 	server, err := embedded.New(cfg)
 	if err != nil {
@@ -153,7 +181,7 @@ func TestExactAfterKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Stop(context.Background()) })
-	conn := open(t, server.NativeDSN())
+	conn, servers := open(t, server.NativeDSN())
 	const kills, batch = 6, 2000
 	for kill := range kills {
 		dead := make(chan struct{})
@@ -164,7 +192,7 @@ func TestExactAfterKills(t *testing.T) {
 				var next int64
 				err := conn.QueryRow(t.Context(), "SELECT if(count() = 0, 0, max(offset) + 1) FROM events").Scan(&next)
 				if err == nil {
-					err = put(t.Context(), conn, 0, int(next), batch)
+					err = put(t.Context(), servers, 0, int(next), batch)
 				}
 				if err != nil {
 					return
@@ -180,7 +208,7 @@ func TestExactAfterKills(t *testing.T) {
 				t.Fatal("ClickHouse does not come back")
 			}
 		}
-		if err := Catch(t.Context(), conn); err != nil {
+		if err := Catch(t.Context(), servers); err != nil {
 			t.Fatal(err)
 		}
 		agree(t, conn, true)

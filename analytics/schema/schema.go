@@ -72,6 +72,29 @@ func (m *Migrator) Up(ctx context.Context) ([]string, error) {
 	return applied, err
 }
 
+// sameEngines refuses a database that was made of other engines: half of the tables would be of each.
+func (m *Migrator) sameEngines(ctx context.Context) error {
+	have, there, err := m.Made(ctx)
+	if err == nil && there && have != m.engines {
+		err = fmt.Errorf("database %s was made for %s, and this is for %s: give the settings it was made with", m.database, have, m.engines)
+	}
+	return err
+}
+
+// Made tells of what engines the database was made, and whether it was.
+func (m *Migrator) Made(ctx context.Context) (have Engines, there bool, err error) {
+	var replicated uint8
+	var tables uint64
+	err = m.boot.QueryRowContext(ctx, `
+SELECT count(), max(startsWith(engine, 'Replicated')), max(extract(engine_full, '^Distributed\\(\'([^\']*)\''))
+FROM system.tables WHERE database = ? AND name IN ('events', ?)`, m.database, "events"+LocalSuffix).Scan(&tables, &replicated, &have.Cluster)
+	if err != nil {
+		return have, false, fmt.Errorf("look at the tables' engines: %w", err)
+	}
+	have.Replicated = replicated == 1
+	return have, tables > 0, nil
+}
+
 // DownTo undoes the migrations above version, and with them their data: 0 undoes all.
 func (m *Migrator) DownTo(ctx context.Context, version int64) error {
 	p, err := m.provider()

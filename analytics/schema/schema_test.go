@@ -3,6 +3,8 @@ package schema
 import (
 	"database/sql"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -180,5 +182,80 @@ func TestReplicatedEngines(t *testing.T) {
 	}
 	if got := (Engines{Replicated: true}).ReplacingMergeTree("version"); got != "ReplicatedReplacingMergeTree(version)" {
 		t.Error(got)
+	}
+}
+
+var (
+	createdTable = regexp.MustCompile(`CREATE TABLE IF NOT EXISTS (\w+)`)
+	filledView   = regexp.MustCompile(`(?s)CREATE MATERIALIZED VIEW IF NOT EXISTS \w+ TO (\w+)\n.*?\nFROM (\w+)\n`)
+)
+
+// On a cluster every table is either a part of one of all shards, or whole on each: one that a migration adds
+// and says nothing of would have the rows of whatever server one asks. And one server has nothing of it all.
+func TestShardedEngines(t *testing.T) {
+	cluster := Engines{Cluster: "shop"}
+	f, err := render(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := 0
+	for name, text := range f {
+		for _, created := range createdTable.FindAllStringSubmatch(string(text), -1) {
+			base, local := strings.CutSuffix(created[1], LocalSuffix)
+			if !local && !Whole(base) && !First(base) {
+				t.Errorf("%s: table %s has no place on a cluster: see Engines", name, base)
+			}
+			if local && !strings.Contains(string(text), cluster.Distributed(base)) {
+				t.Errorf("%s: nothing asks all shards for %s", name, base)
+			}
+			parts++
+		}
+		for _, filled := range filledView.FindAllStringSubmatch(string(text), -1) {
+			if !strings.HasSuffix(filled[1], LocalSuffix) || !strings.HasSuffix(filled[2], LocalSuffix) {
+				t.Errorf("%s: a materialized view from %s to %s", name, filled[2], filled[1])
+			}
+		}
+	}
+	if parts < 10 {
+		t.Errorf("%d tables", parts)
+	}
+	if got, want := cluster.Distributed("events"), "CREATE OR REPLACE TABLE events AS events_local ENGINE = Distributed('shop', currentDatabase(), 'events_local');"; got != want {
+		t.Error(got)
+	}
+	if f, err = render(Engines{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range f {
+		for _, word := range []string{LocalSuffix, "Distributed", "GLOBAL", "{{"} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("%s: one server is told of %s", name, word)
+			}
+		}
+	}
+}
+
+// What a replicated cluster is told the embedded engine cannot run, but it can read it.
+func TestReplicatedStatementsAreRead(t *testing.T) {
+	_, db := open(t)
+	f, err := render(Engines{Replicated: true, Cluster: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for name, text := range f {
+		for statement := range strings.SplitSeq(string(text), ";\n") {
+			lines := slices.DeleteFunc(strings.Split(statement, "\n"), func(line string) bool { return strings.HasPrefix(line, "--") || line == "" })
+			if len(lines) == 0 {
+				continue
+			}
+			formatted := ask(t, db, "SELECT formatQuery(?)", strings.Join(lines, "\n"))
+			if strings.Contains(formatted, "ENGINE = ") != strings.Contains(statement, "ENGINE = ") {
+				t.Errorf("%s: read as %s", name, formatted)
+			}
+			read++
+		}
+	}
+	if read < 50 {
+		t.Errorf("%d statements", read)
 	}
 }

@@ -78,6 +78,9 @@ func (m *Migrator) up(ctx context.Context, contract bool) (names []string, left 
 	if _, err := m.boot.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+m.database); err != nil {
 		return nil, nil, fmt.Errorf("create database %s: %w", m.database, err)
 	}
+	if err := m.sameEngines(ctx); err != nil {
+		return nil, nil, err
+	}
 	steps, err := Steps()
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +114,7 @@ func (m *Migrator) up(ctx context.Context, contract bool) (names []string, left 
 // with, and leaves nothing to anybody.
 func (m *Migrator) unused(ctx context.Context) (bool, error) {
 	var rows uint64
-	err := m.db.QueryRowContext(ctx, "SELECT ifNull(max(total_rows), 0) FROM system.tables WHERE database = currentDatabase() AND name IN ('sink_positions', 'events')").Scan(&rows)
+	err := m.db.QueryRowContext(ctx, "SELECT ifNull(max(total_rows), 0) FROM system.tables WHERE database = currentDatabase() AND name IN (?, ?)", m.engines.Local("sink_positions"), m.engines.Local("events")).Scan(&rows)
 	if err != nil {
 		return false, fmt.Errorf("look for rows: %w", err)
 	}

@@ -71,7 +71,7 @@ func benchSink(b testing.TB, r *rig) *Sink {
 		s, err = New(cfg, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	} else {
 		cfg.Brokers = r.brokers
-		s, err = New(cfg, r.conn, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		s, err = New(cfg, r.servers(r.dsn), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -18,7 +18,7 @@ import (
 //
 //   - A record that the processor produced again after a crash comes at a new offset. Its headers
 //     name its source; what is not higher than the source's mark was taken before and is skipped.
-//   - A batch goes to six tables, one insert each, and the position is saved afterwards. After a
+//   - A batch goes to six tables, one insert each (and for each shard), and the position is saved afterwards. After a
 //     crash the sink goes on at the saved position with the marks of that very moment, so it takes
 //     the same records and skips the same ones.
 //   - identity_map, profiles, orders and products keep the highest version, so the same row again
@@ -32,10 +32,10 @@ type changeWork struct {
 	poison  *poisonLog
 	now     func() time.Time
 
-	taken   marks // of the records taken, the batch's included
-	lineage int64 // attribute_changes has every row before this offset
-	merges  int64 // profile_merges has every row before this offset
-	tables  *changeTables
+	taken   marks         // of the records taken, the batch's included
+	lineage int64         // attribute_changes has every row before this offset
+	merges  int64         // profile_merges has every row before this offset
+	tables  *changeTables // as many of some as there are shards
 	traces  traces
 	erased  *erased // of the batch
 }
@@ -90,8 +90,8 @@ func (w *changeWork) flush(ctx context.Context, at span) error {
 }
 
 func (w *changeWork) insertAll(ctx context.Context, at span) error {
-	for _, table := range w.tables.all() {
-		if err := w.insert.insert(ctx, table, at); err != nil {
+	for _, p := range w.tables.all {
+		if err := w.insert.insert(ctx, p.rowset, at, p.conn); err != nil {
 			return err
 		}
 	}

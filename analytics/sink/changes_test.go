@@ -134,7 +134,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 				}
 				return nil
 			}
-			c := &faultyConn{Conn: r.conn, before: fault}
+			c := &faults{before: fault}
 			if when == "after" {
 				c.before, c.after = func(string) error {
 					if hit {
@@ -143,7 +143,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 					return nil
 				}, fault
 			}
-			s := r.start(through(c))
+			s := r.start(r.broken(c))
 			var records []*kgo.Record
 			for range 3 {
 				profiles++

@@ -139,7 +139,7 @@ func (s *Sink) logEnds(ctx context.Context) (map[tp]int64, error) {
 func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error) {
 	var from start
 	err := s.insert.retry(ctx, tablePositions, func(ctx context.Context) (err error) {
-		from, err = readStart(ctx, s.conn, at)
+		from, err = readStart(ctx, s.servers, at)
 		return err
 	})
 	if err != nil {
@@ -150,9 +150,11 @@ func (s *Sink) open(ctx context.Context, at tp, ends map[tp]int64) (*lane, error
 		// new, and those that are not are found by their message ids.
 		s.log.ErrorContext(ctx, "the log ends before the position in clickhouse, will read it from its start",
 			"topic", at.topic, "partition", at.partition, "position", from.next, "end", end)
+		shards := from.shards
 		if from, err = s.anotherLog(ctx, at); err != nil {
 			return nil, err
 		}
+		from.shards = shards
 	}
 	if at.topic != event.TopicChanges {
 		err := s.insert.retry(ctx, tableEvents, func(ctx context.Context) error {
@@ -190,7 +192,7 @@ func (s *Sink) anotherLog(ctx context.Context, at tp) (start, error) {
 	now := s.now()
 	from := start{position: position{logSince: now, at: now}}
 	return from, s.insert.retry(ctx, tablePositions, func(ctx context.Context) error {
-		return savePositions(ctx, s.conn, map[tp]position{at: from.position})
+		return savePositions(ctx, s.servers, map[tp]position{at: from.position})
 	})
 }
 
@@ -203,7 +205,7 @@ func (s *Sink) work(at tp, from start) work {
 		}
 		return &changeWork{
 			tp: at, insert: s.insert, metrics: s.metrics, poison: s.poison, now: s.now,
-			taken: taken, merges: from.merges, lineage: from.lineage, tables: newChangeTables(), traces: traced,
+			taken: taken, merges: from.merges, lineage: from.lineage, tables: newChangeTables(at, from.shards), traces: traced,
 		}
 	}
 	return &eventWork{

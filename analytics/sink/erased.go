@@ -119,14 +119,18 @@ func rowTime(t time.Time) time.Time {
 
 // learnErasures reads who was erased, if there is more than is known.
 func (s *Sink) learnErasures(ctx context.Context) error {
+	set, err := s.servers.Get(ctx)
+	if err != nil {
+		return err
+	}
 	var rows uint64
-	if err := s.conn.QueryRow(ctx, "SELECT count() FROM erasures").Scan(&rows); err != nil {
+	if err := set.First().QueryRow(ctx, "SELECT count() FROM erasures").Scan(&rows); err != nil {
 		return fmt.Errorf("count who was erased: %w", err)
 	}
 	if rows == s.erased.Load().rows {
 		return nil
 	}
-	e, err := loadErased(ctx, s.conn)
+	e, err := loadErased(ctx, set.First())
 	if err != nil {
 		return err
 	}
@@ -164,8 +168,12 @@ func (s *Sink) followErasures(ctx context.Context) error {
 	if now.member == "" || now.rows == 0 || now == s.vouched {
 		return nil
 	}
+	set, err := s.servers.Get(ctx)
+	if err != nil {
+		return err
+	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
-	if err := s.conn.Exec(ctx, "INSERT INTO sink_erasures (member, erasures, updated_at) VALUES ($1, $2, $3)", now.member, now.rows, s.now()); err != nil {
+	if err := set.First().Exec(ctx, "INSERT INTO sink_erasures (member, erasures, updated_at) VALUES ($1, $2, $3)", now.member, now.rows, s.now()); err != nil {
 		return fmt.Errorf("say what is known of erasures: %w", err)
 	}
 	s.vouched = now

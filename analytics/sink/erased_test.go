@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -22,6 +23,7 @@ func (r *rig) erase(device string) {
 // The sink says that it knows of an erasure only when nothing of before can come any more: the batch that
 // it had begun is in the table by then. From then on it leaves the person out, wherever they come from.
 func TestErasedWhileABatchWaits(t *testing.T) {
+	enginetest.OneServer(t, "rows are removed by hand")
 	r := newRig(t)
 	s := r.start(func(s *Sink) { s.cfg.MinFlush, s.cfg.MaxFlush = 2*time.Second, 2*time.Second })
 	r.produce(record(event.TopicEvents, 0, page("1", "ann")))

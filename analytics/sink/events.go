@@ -110,7 +110,7 @@ func (w *eventWork) lookUp(ctx context.Context) error {
 	}
 	var known map[message]bool
 	err := w.insert.retry(ctx, tableEvents, func(ctx context.Context) (err error) {
-		known, err = b.suspects.known(ctx, w.insert.conn)
+		known, err = b.suspects.known(ctx, w.insert.servers)
 		return err
 	})
 	if err != nil {
@@ -143,7 +143,7 @@ func (w *eventWork) flush(ctx context.Context, at span) error {
 	// token is remembered for each partition.
 	b.columns.load(w.now())
 	ctx, traced := w.traces.flush(ctx)
-	err := w.insert.insert(ctx, &b.columns.rowset, at)
+	err := w.insert.one(ctx, &b.columns.rowset, at)
 	traced.end(err)
 	if err != nil {
 		return err

@@ -10,29 +10,37 @@ import (
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 var errInjected = errors.New("injected")
 
-// faultyConn is a connection whose inserts fail on demand.
-type faultyConn struct {
-	driver.Conn
+// faults make inserts fail on demand, of all connections.
+type faults struct {
 	mu sync.Mutex
-	// send is asked before and after an insert's last byte is sent; an error fails it there. After:
+	// They are asked before and after an insert's last byte is sent; an error fails it there. After:
 	// the server has it, and the answer is lost.
 	before, after func(table string) error
 }
 
-func (c *faultyConn) PrepareBatch(ctx context.Context, query string, opts ...driver.PrepareBatchOption) (driver.Batch, error) {
+// faultyConn is a connection that they break.
+type faultyConn struct {
+	driver.Conn
+	*faults
+}
+
+func (c faultyConn) PrepareBatch(ctx context.Context, query string, opts ...driver.PrepareBatchOption) (driver.Batch, error) {
 	b, err := c.Conn.PrepareBatch(ctx, query, opts...)
 	if err != nil {
 		return nil, err
 	}
-	table := strings.Fields(query)[2]
+	table := strings.TrimSuffix(strings.Fields(query)[2], schema.LocalSuffix)
 	return &faultyBatch{Batch: b, conn: c, table: table}, nil
 }
 
-func (c *faultyConn) ask(when func(string) error, table string) error {
+func (c *faults) ask(when func(string) error, table string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if when == nil {
@@ -43,7 +51,7 @@ func (c *faultyConn) ask(when func(string) error, table string) error {
 
 type faultyBatch struct {
 	driver.Batch
-	conn  *faultyConn
+	conn  faultyConn
 	table string
 }
 
@@ -57,9 +65,16 @@ func (b *faultyBatch) Send() error {
 	return b.conn.ask(b.conn.after, b.table)
 }
 
-// through makes a sink write through a connection of the test's.
-func through(c driver.Conn) func(*Sink) {
-	return func(s *Sink) { s.conn, s.insert.conn, s.others.conn = c, c, c }
+// broken makes a sink's inserts fail as f says.
+func (r *rig) broken(f *faults) func(*Sink) {
+	servers := r.servers(r.dsn)
+	servers.Wrap(func(c driver.Conn) driver.Conn { return faultyConn{c, f} })
+	return through(servers)
+}
+
+// through makes a sink write to other servers.
+func through(servers *shard.Servers) func(*Sink) {
+	return func(s *Sink) { s.servers, s.insert.servers, s.others.servers = servers, servers, servers }
 }
 
 // proxy passes TCP on to a server, and can be cut off.

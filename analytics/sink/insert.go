@@ -12,6 +12,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 // Waits between attempts of what must succeed in the end.
@@ -49,7 +51,7 @@ func queryPrefix(at tp) string { return "keystone-sink/" + at.String() + "/" }
 // inserter writes blocks to ClickHouse and repeats what fails, for ever: the log keeps what is not
 // written, so ClickHouse being away is a lag and no loss. It is safe for use by several goroutines.
 type inserter struct {
-	conn    driver.Conn
+	servers *shard.Servers
 	timeout time.Duration
 	metrics *metrics
 	log     *slog.Logger
@@ -63,17 +65,26 @@ type inserter struct {
 // the driver's buffers, which it makes anew for every insert, grow to that size only.
 const blockRows = 4096
 
+// one writes the rows to the shard of their partition.
+func (w *inserter) one(ctx context.Context, rows *rowset, at span) error {
+	return w.insert(ctx, rows, at, func(set *shard.Set) driver.Conn { return set.Of(at.partition) })
+}
+
 // insert writes the rows in one INSERT: one part, whole or not at all. Its token is
 // the span, so that a repetition of an attempt whose answer was lost changes nothing. It answers only
 // once that is done or ctx ends.
-func (w *inserter) insert(ctx context.Context, rows *rowset, at span) error {
+func (w *inserter) insert(ctx context.Context, rows *rowset, at span, to func(*shard.Set) driver.Conn) error {
 	if rows.rows == 0 {
 		return nil
 	}
 	ctx, done := inserting(ctx, rows.table, rows.rows)
 	err := w.retry(ctx, rows.table, func(ctx context.Context) error {
+		set, err := w.servers.Get(ctx)
+		if err != nil {
+			return err
+		}
 		start := time.Now()
-		if err := w.try(ctx, rows, at); err != nil {
+		if err := w.try(ctx, to(set), set.Local(rows.table), rows, at); err != nil {
 			return fmt.Errorf("insert into %s, offsets %s: %w", rows.table, at, err)
 		}
 		w.metrics.seconds.WithLabelValues(rows.table).Observe(time.Since(start).Seconds())
@@ -131,7 +142,7 @@ func (w *inserter) failure() error {
 	return nil
 }
 
-func (w *inserter) try(ctx context.Context, rows *rowset, at span) error {
+func (w *inserter) try(ctx context.Context, conn driver.Conn, table string, rows *rowset, at span) error {
 	ctx = clickhouse.Context(ctx,
 		clickhouse.WithSpan(oteltrace.SpanContextFromContext(ctx)),
 		clickhouse.WithQueryID(fmt.Sprintf("%s%d-%d/%s", queryPrefix(at.tp), at.first, at.last, rows.table)),
@@ -146,7 +157,7 @@ func (w *inserter) try(ctx context.Context, rows *rowset, at span) error {
 			"min_insert_block_size_rows":  1 << 40,
 			"min_insert_block_size_bytes": 0,
 		}))
-	batch, err := w.conn.PrepareBatch(ctx, statement(rows.table, rows.all))
+	batch, err := conn.PrepareBatch(ctx, statement(table, rows.all))
 	if err != nil {
 		return err
 	}

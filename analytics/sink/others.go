@@ -1,14 +1,19 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/ext"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -17,7 +22,7 @@ import (
 // are in the table both; who reads of the other's row then sees that it has the message too, and takes
 // the later one out again.
 type others struct {
-	conn     driver.Conn
+	servers  *shard.Servers
 	messages *messages
 	metrics  *metrics
 	window   time.Duration
@@ -30,7 +35,7 @@ type others struct {
 
 // The new rows of a partition, with what tells whether we had their messages.
 const newRows = `
-SELECT offset, xxHash64(concat(toString(tenant_id), message_id)) FROM events
+SELECT offset, xxHash64(concat(toString(tenant_id), message_id)) FROM %s
 WHERE topic = $1 AND partition = $2 AND offset >= $3 AND loaded_at >= fromUnixTimestamp64Milli($4, 'UTC') AND message_id != ''`
 
 // remember sees to it that the messages a partition has in the table are remembered: the window's at
@@ -42,12 +47,18 @@ func (o *others) remember(ctx context.Context, at tp) error {
 	if known {
 		return o.follow(ctx, at, from)
 	}
-	end, err := tableEnd(ctx, o.conn, tableEvents, at, position{})
+	set, err := o.servers.Get(ctx)
 	if err != nil {
 		return err
 	}
-	if err := rememberTable(ctx, o.conn, o.messages, at, o.now(), o.window, o.limit); err != nil {
+	end, err := tableEnd(ctx, set, tableEvents, at, position{})
+	if err != nil {
 		return err
+	}
+	for _, conn := range set.All() { // it may have been another shard's before there were more
+		if err := rememberTable(ctx, conn, set.Local(tableEvents), o.messages, at, o.now(), o.window, o.limit); err != nil {
+			return err
+		}
 	}
 	o.next[at] = end
 	return nil
@@ -72,7 +83,11 @@ func (o *others) leave(at tp, from int64) {
 
 func (o *others) follow(ctx context.Context, at tp, from int64) error {
 	now := o.now()
-	rows, err := o.conn.Query(ctx, newRows, at.topic, at.partition, from, now.Add(-o.window).UnixMilli())
+	set, err := o.servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(newRows, set.Local(tableEvents)), at.topic, at.partition, from, now.Add(-o.window).UnixMilli())
 	if err != nil {
 		return fmt.Errorf("read new messages of %s: %w", at, err)
 	}
@@ -96,7 +111,7 @@ func (o *others) follow(ctx context.Context, at tp, from int64) error {
 		return fmt.Errorf("read new messages of %s: %w", at, err)
 	}
 	for some := range slices.Chunk(twice, maxSuspects) {
-		if err := o.settle(ctx, at, some); err != nil {
+		if err := o.settle(ctx, set, at, some); err != nil {
 			return err
 		}
 	}
@@ -105,40 +120,97 @@ func (o *others) follow(ctx context.Context, at tp, from int64) error {
 	return nil
 }
 
-// The copies of the messages of some rows, but for the first of each: the same ones whoever asks.
-const laterCopies = `
-SELECT c.2, c.3, c.4 FROM
-(
-	SELECT arrayJoin(arraySlice(arraySort(groupArray((received_at, topic, partition, offset))), 2)) AS c
-	FROM events
-	WHERE (tenant_id, message_id) IN (SELECT tenant_id, message_id FROM events WHERE topic = $1 AND partition = $2 AND offset IN $3)
-	GROUP BY tenant_id, message_id
-)`
+const messagesOf = `
+SELECT DISTINCT tenant_id, message_id FROM %s WHERE topic = $1 AND partition = $2 AND offset IN $3`
 
-// settle takes the later copies of messages out of the table that two processes took at once.
-func (o *others) settle(ctx context.Context, at tp, offsets []int64) error {
-	rows, err := o.conn.Query(ctx, laterCopies, at.topic, at.partition, offsets)
+const copiesOf = `
+SELECT tenant_id, message_id, received_at, topic, partition, offset FROM %s
+WHERE (tenant_id, message_id) IN (SELECT tenant_id, message_id FROM messages)`
+
+// messageCopy is one row of a message that may be there more than once.
+type messageCopy struct {
+	place
+	offset   int64
+	received time.Time
+}
+
+// place is a partition's rows on a shard.
+type place struct {
+	tp
+	shard int
+}
+
+// settle takes the later copies of messages out of the table that two processes took at once: all but
+// the first of each, the same ones whoever asks.
+func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []int64) error {
+	copies, err := o.copies(ctx, set, at, offsets)
 	if err != nil {
 		return fmt.Errorf("look for copies of messages of %s: %w", at, err)
 	}
-	defer rows.Close()
-	later := map[tp][]int64{}
-	for rows.Next() {
-		var copyAt tp
-		var offset int64
-		if err := rows.Scan(&copyAt.topic, &copyAt.partition, &offset); err != nil {
-			return fmt.Errorf("look for copies of messages of %s: %w", at, err)
+	later := map[place][]int64{}
+	for _, all := range copies {
+		slices.SortFunc(all, func(a, b messageCopy) int {
+			return cmp.Or(a.received.Compare(b.received), cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition), cmp.Compare(a.offset, b.offset))
+		})
+		for _, c := range all[1:] {
+			later[c.place] = append(later[c.place], c.offset)
 		}
-		later[copyAt] = append(later[copyAt], offset)
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("look for copies of messages of %s: %w", at, err)
-	}
-	for copyAt, offsets := range later {
-		if err := o.conn.Exec(ctx, "DELETE FROM events WHERE topic = $1 AND partition = $2 AND offset IN $3", copyAt.topic, copyAt.partition, offsets); err != nil {
+	for p, offsets := range later {
+		err := set.All()[p.shard].Exec(ctx, "DELETE FROM "+set.Local(tableEvents)+" WHERE topic = $1 AND partition = $2 AND offset IN $3", p.topic, p.partition, offsets)
+		if err != nil {
 			return fmt.Errorf("take copies of messages of %s out: %w", at, err)
 		}
 		o.metrics.settled.Add(float64(len(offsets)))
 	}
 	return nil
+}
+
+// copies are all rows, on any shard, of the messages of some.
+func (o *others) copies(ctx context.Context, set *shard.Set, at tp, offsets []int64) (map[message][]messageCopy, error) {
+	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(messagesOf, set.Local(tableEvents)), at.topic, at.partition, offsets)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	asked, err := ext.NewTable("messages", ext.Column("tenant_id", "UUID"), ext.Column("message_id", "String"))
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var tenant uuid.UUID
+		var id string
+		if err := rows.Scan(&tenant, &id); err != nil {
+			return nil, err
+		}
+		if err := asked.Append(tenant, id); err != nil {
+			return nil, err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	all := map[message][]messageCopy{}
+	for i, conn := range set.All() {
+		if err := copiesOn(ctx, conn, set.Local(tableEvents), i, asked, all); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func copiesOn(ctx context.Context, conn driver.Conn, table string, shard int, asked *ext.Table, all map[message][]messageCopy) error {
+	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithExternalTable(asked)), fmt.Sprintf(copiesOf, table))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		m, c := message{}, messageCopy{place: place{shard: shard}}
+		if err := rows.Scan(&m.tenant, &m.id, &c.received, &c.topic, &c.partition, &c.offset); err != nil {
+			return err
+		}
+		all[m] = append(all[m], c)
+	}
+	return rows.Err()
 }

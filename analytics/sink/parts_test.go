@@ -10,11 +10,13 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
 // A batch of many blocks is one insert and one part: the server gathers what the sink sends in pieces.
 func TestManyBlocksAreOnePart(t *testing.T) {
+	enginetest.OneServer(t, "it looks at the parts of one")
 	r := newRig(t)
 	r.exec("SYSTEM STOP MERGES events")
 	const n = 3*blockRows + 7
@@ -46,7 +48,7 @@ func TestHalfAnInsertIsNone(t *testing.T) {
 	}
 	r.produce(records...)
 	broken, left := 0, uint64(0)
-	c := &faultyConn{Conn: r.conn, before: func(table string) error {
+	c := &faults{before: func(table string) error {
 		if table != tableEvents || broken == 3 {
 			return nil
 		}
@@ -54,7 +56,7 @@ func TestHalfAnInsertIsNone(t *testing.T) {
 		left = max(left, r.count())
 		return errInjected
 	}}
-	r.start(through(c))
+	r.start(r.broken(c))
 	r.reach(event.TopicEvents, 0, n)
 	r.want(fmt.Sprint(n, "|", n), "SELECT count(), uniqExact(message_id) FROM events")
 	if broken != 3 || left != 0 {
@@ -65,6 +67,7 @@ func TestHalfAnInsertIsNone(t *testing.T) {
 // A trickle makes few parts: inserts that are not full are paced, however many partitions there are,
 // so that ClickHouse can merge as fast as they come.
 func TestTrickleIsPaced(t *testing.T) {
+	enginetest.OneServer(t, "it looks at the parts of one")
 	r := newRig(t)
 	r.exec("SYSTEM STOP MERGES events")
 	const perSecond = 4
@@ -89,6 +92,7 @@ func TestTrickleIsPaced(t *testing.T) {
 // A server that takes no more parts is one more reason to wait: nothing is lost, nothing is there twice,
 // and it goes on when the merges have caught up.
 func TestTooManyPartsIsALag(t *testing.T) {
+	enginetest.OneServer(t, "it has one with few")
 	r := newRig(t)
 	s := r.start()
 	r.produce(record(event.TopicEvents, 0, page("first", "d")))

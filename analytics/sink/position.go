@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/goccy/go-json"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -38,10 +40,30 @@ type position struct {
 // marks are, by source ("topic/partition"), the highest offset and sequence taken.
 type marks map[string][2]int64
 
-// savePositions writes positions, as one row each.
-func savePositions(ctx context.Context, conn driver.Conn, positions map[tp]position) error {
+// savePositions writes positions, as one row each, to the shard that has the partition's events; also to
+// those that answer where one does not.
+func savePositions(ctx context.Context, servers *shard.Servers, positions map[tp]position) error {
+	set, err := servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	rows := map[driver.Conn]map[tp]position{}
+	for at, p := range positions {
+		conn := set.Of(at.partition)
+		if rows[conn] == nil {
+			rows[conn] = map[tp]position{}
+		}
+		rows[conn][at] = p
+	}
+	for conn, positions := range rows {
+		err = errors.Join(err, writePositions(ctx, conn, set.Local(tablePositions), positions))
+	}
+	return err
+}
+
+func writePositions(ctx context.Context, conn driver.Conn, table string, positions map[tp]position) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
-	batch, err := conn.PrepareBatch(ctx, "INSERT INTO "+tablePositions+" (topic, partition, next_offset, marks, log_since, updated_at)")
+	batch, err := conn.PrepareBatch(ctx, "INSERT INTO "+table+" (topic, partition, next_offset, marks, log_since, updated_at)")
 	if err != nil {
 		return fmt.Errorf("save positions: %w", err)
 	}
@@ -66,9 +88,10 @@ func savePositions(ctx context.Context, conn driver.Conn, positions map[tp]posit
 }
 
 // readPosition answers the saved position of a partition; zero where there is none.
-func readPosition(ctx context.Context, conn driver.Conn, at tp) (position, error) {
+func readPosition(ctx context.Context, conn driver.Conn, table string, at tp) (position, error) {
+	// The table's name is one of ours.
 	rows, err := conn.Query(ctx, `
-SELECT next_offset, marks, log_since, updated_at FROM sink_positions FINAL WHERE topic = $1 AND partition = $2`, at.topic, at.partition)
+SELECT next_offset, marks, log_since, updated_at FROM `+table+` FINAL WHERE topic = $1 AND partition = $2`, at.topic, at.partition)
 	if err != nil {
 		return position{}, fmt.Errorf("read position of %s: %w", at, err)
 	}
@@ -89,20 +112,40 @@ SELECT next_offset, marks, log_since, updated_at FROM sink_positions FINAL WHERE
 	return p, nil
 }
 
+// lastPosition is the one that was saved last, on whatever shard: the partition may have been another's
+// before there were more.
+func lastPosition(ctx context.Context, set *shard.Set, at tp) (last position, err error) {
+	for _, conn := range set.All() {
+		p, err := readPosition(ctx, conn, set.Local(tablePositions), at)
+		if err != nil {
+			return last, err
+		}
+		if p.at.After(last.at) { // as FINAL chooses on one server
+			last = p
+		}
+	}
+	return last, nil
+}
+
 // tableEnd is the offset after the last row a table has of a partition, looking from a position on;
 // that position's offset where it has none. Inserts of a partition are whole and in order, so every
-// row before the answer is there.
-func tableEnd(ctx context.Context, conn driver.Conn, table string, at tp, from position) (int64, error) {
-	var end int64
-	// The table's name is one of ours.
-	err := conn.QueryRow(ctx, `
-SELECT if(count() = 0, $3, max(offset) + 1) FROM `+table+`
+// row before the answer is there. All shards are asked: the partition may have been another's before
+// there were more.
+func tableEnd(ctx context.Context, set *shard.Set, table string, at tp, from position) (int64, error) {
+	last := from.next
+	for _, conn := range set.All() {
+		var end int64
+		// The table's name is one of ours.
+		err := conn.QueryRow(ctx, `
+SELECT if(count() = 0, $3, max(offset) + 1) FROM `+set.Local(table)+`
 WHERE topic = $1 AND partition = $2 AND offset >= $3 AND loaded_at >= fromUnixTimestamp64Milli($4, 'UTC')`,
-		at.topic, at.partition, from.next, columnTime(from.logSince).UnixMilli()).Scan(&end)
-	if err != nil {
-		return 0, fmt.Errorf("read end of %s in %s: %w", at, table, err)
+			at.topic, at.partition, from.next, columnTime(from.logSince).UnixMilli()).Scan(&end)
+		if err != nil {
+			return 0, fmt.Errorf("read end of %s in %s: %w", at, table, err)
+		}
+		last = max(last, end)
 	}
-	return end, nil
+	return last, nil
 }
 
 // start is where to continue a partition and what is known of it.
@@ -110,30 +153,40 @@ type start struct {
 	position
 	// Offsets from which on the two tables of changes that must hold each row once lack rows.
 	merges, lineage int64
+	shards          int
 }
 
 // readStart asks ClickHouse how far a partition got. sink_positions is written every second or so
 // and lags behind the tables, so the tables are asked too.
-func readStart(ctx context.Context, conn driver.Conn, at tp) (s start, err error) {
-	if err := quiet(ctx, conn, at); err != nil {
+func readStart(ctx context.Context, servers *shard.Servers, at tp) (s start, err error) {
+	set, err := servers.Get(ctx)
+	if err != nil {
 		return s, err
 	}
-	if s.position, err = readPosition(ctx, conn, at); err != nil {
+	s.shards = len(set.All())
+	for _, conn := range set.All() {
+		if err := quiet(ctx, conn, at); err != nil {
+			return s, err
+		}
+	}
+	if s.position, err = lastPosition(ctx, set, at); err != nil {
 		return s, err
 	}
 	if at.topic != event.TopicChanges {
-		s.next, err = tableEnd(ctx, conn, tableEvents, at, s.position)
+		s.next, err = tableEnd(ctx, set, tableEvents, at, s.position)
 		return s, err
 	}
-	if err := checkRebuilt(ctx, conn); err != nil {
+	if mark, err := lastPosition(ctx, set, rebuilding); err != nil {
+		return s, err
+	} else if err := mark.rebuilt(); err != nil {
 		return s, err
 	}
 	// One record of changes goes to several tables, one after the other: all from the position on is
 	// done again, but for the rows that would then be there twice.
-	if s.merges, err = tableEnd(ctx, conn, tableProfileMerges, at, s.position); err != nil {
+	if s.merges, err = tableEnd(ctx, set, tableProfileMerges, at, s.position); err != nil {
 		return s, err
 	}
-	s.lineage, err = tableEnd(ctx, conn, tableAttributeChanges, at, s.position)
+	s.lineage, err = tableEnd(ctx, set, tableAttributeChanges, at, s.position)
 	return s, err
 }
 

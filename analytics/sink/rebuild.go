@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-json"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -55,14 +56,14 @@ const (
 // was restored to another moment. Begin comes first; between the two nothing but Rebuild brings sinks back.
 // No sink may run, and whoever has a sink see to that: a lane remembers where it is.
 type Rebuilder struct {
-	conn   driver.Conn
-	insert *inserter
-	now    func() time.Time
+	servers *shard.Servers
+	insert  *inserter
+	now     func() time.Time
 }
 
-// NewRebuilder makes one that writes through conn, which stays the caller's.
-func NewRebuilder(conn driver.Conn, log *slog.Logger) *Rebuilder {
-	return &Rebuilder{conn: conn, now: time.Now, insert: &inserter{conn: conn, timeout: DefaultConfig().InsertTimeout,
+// NewRebuilder makes one that writes to servers, which stay the caller's.
+func NewRebuilder(servers *shard.Servers, log *slog.Logger) *Rebuilder {
+	return &Rebuilder{servers: servers, now: time.Now, insert: &inserter{servers: servers, timeout: DefaultConfig().InsertTimeout,
 		metrics: newMetrics(prometheus.NewRegistry()), log: log, failing: map[string]error{}}}
 }
 
@@ -85,10 +86,16 @@ func (r *Rebuilder) Begin(ctx context.Context, anew ...Place) error {
 	if err := r.save(ctx, positions); err != nil {
 		return err
 	}
-	for _, table := range newChangeTables().all() {
-		// The table's name is one of ours.
-		if err := r.conn.Exec(ctx, "TRUNCATE TABLE "+table.table); err != nil {
-			return fmt.Errorf("empty %s: %w", table.table, err)
+	set, err := r.servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	for _, conn := range set.All() {
+		for _, table := range newChangeTables(tp{}, 1).all {
+			// The table's name is one of ours.
+			if err := conn.Exec(ctx, "TRUNCATE TABLE "+set.Local(table.table)); err != nil {
+				return fmt.Errorf("empty %s: %w", table.table, err)
+			}
 		}
 	}
 	return nil
@@ -97,15 +104,19 @@ func (r *Rebuilder) Begin(ctx context.Context, anew ...Place) error {
 // Rebuild fills the tables with a snapshot, and lets sinks go on behind it. It answers how many rows it
 // wrote.
 func (r *Rebuilder) Rebuild(ctx context.Context, at Standing, snapshot iter.Seq2[event.Change, error]) (rows int64, err error) {
-	tables := newChangeTables()
+	set, err := r.servers.Get(ctx)
+	if err != nil {
+		return 0, err
+	}
 	// Not a place in the log, and below any: so no sink takes these rows for its own.
 	place := tp{}
+	tables := newChangeTables(place, len(set.All()))
 	batch := span{tp: rebuilding, began: r.now()}
 	bytes := 0
 	flush := func() error {
 		tables.load(r.now())
-		for _, table := range tables.all() {
-			if err := r.insert.insert(ctx, table, batch); err != nil {
+		for _, p := range tables.all {
+			if err := r.insert.insert(ctx, p.rowset, batch, p.conn); err != nil {
 				return err
 			}
 		}
@@ -157,7 +168,7 @@ func (r *Rebuilder) save(ctx context.Context, positions map[tp]position) error {
 	if len(positions) == 0 {
 		return nil
 	}
-	return savePositions(ctx, r.conn, positions)
+	return savePositions(ctx, r.servers, positions)
 }
 
 func (r *Rebuilder) mark(ctx context.Context, state int64) error {
@@ -165,12 +176,16 @@ func (r *Rebuilder) mark(ctx context.Context, state int64) error {
 	if err != nil {
 		return err
 	}
-	return savePositions(ctx, r.conn, map[tp]position{rebuilding: {next: state, at: now}})
+	return savePositions(ctx, r.servers, map[tp]position{rebuilding: {next: state, at: now}})
 }
 
 // after is now, or right after a position that was saved by a clock that is ahead: the latest counts.
 func (r *Rebuilder) after(ctx context.Context, place tp) (time.Time, error) {
-	before, err := readPosition(ctx, r.conn, place)
+	set, err := r.servers.Get(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	before, err := lastPosition(ctx, set, place)
 	now := r.now()
 	if err == nil && !before.at.Before(now) {
 		now = before.at.Add(time.Microsecond)
@@ -181,7 +196,11 @@ func (r *Rebuilder) after(ctx context.Context, place tp) (time.Time, error) {
 // Sources is what the state tables have of each source of changes ("topic/partition"): the offset that the
 // processor had come to. It is an error where they are not whole.
 func Sources(ctx context.Context, conn driver.Conn) (map[string]int64, error) {
-	if err := checkRebuilt(ctx, conn); err != nil {
+	mark, err := readPosition(ctx, conn, tablePositions, rebuilding)
+	if err == nil {
+		err = mark.rebuilt()
+	}
+	if err != nil {
 		return nil, err
 	}
 	rows, err := conn.Query(ctx, "SELECT marks FROM sink_positions FINAL WHERE topic = $1 AND partition >= 0", event.TopicChanges)
@@ -210,13 +229,12 @@ func Sources(ctx context.Context, conn driver.Conn) (map[string]int64, error) {
 	return sources, nil
 }
 
-// checkRebuilt tells whether the state tables are whole.
-func checkRebuilt(ctx context.Context, conn driver.Conn) error {
-	p, err := readPosition(ctx, conn, rebuilding)
-	if err == nil && !p.at.IsZero() && p.next == rebuildBegun {
+// rebuilt tells by the position of rebuilding whether the state tables are whole.
+func (p position) rebuilt() error {
+	if !p.at.IsZero() && p.next == rebuildBegun {
 		return ErrRebuilding
 	}
-	return err
+	return nil
 }
 
 // weight is about what a change takes in memory beside its rows.

@@ -39,7 +39,7 @@ func TestRebuild(t *testing.T) {
 	r.reach(event.TopicChanges, 0, 2)
 	r.stop(s)
 
-	rebuilder := NewRebuilder(r.conn, slog.New(slog.DiscardHandler))
+	rebuilder := NewRebuilder(r.servers(r.dsn), slog.New(slog.DiscardHandler))
 	if err := rebuilder.Begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestRebuildAfterAnotherLog(t *testing.T) {
 	r.stop(s)
 	r.newLog()
 	r.produce(record(event.TopicEvents, 0, page("m2", "a")), record(event.TopicEvents, 0, page("m3", "a")), record(event.TopicEvents, 0, page("m4", "a")))
-	rebuilder := NewRebuilder(r.conn, slog.New(slog.DiscardHandler))
+	rebuilder := NewRebuilder(r.servers(r.dsn), slog.New(slog.DiscardHandler))
 	if err := rebuilder.Begin(t.Context(), Place{Topic: event.TopicEvents}); err != nil {
 		t.Fatal(err)
 	}

@@ -18,18 +18,18 @@ const clockSkew = 24 * time.Hour
 
 // Hours of a partition, the newest first, to see how far back memory allows to go.
 const hoursOf = `
-SELECT toStartOfHour(loaded_at) AS hour, count() FROM events
+SELECT toStartOfHour(loaded_at) AS hour, count() FROM %s
 WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC')
 GROUP BY hour ORDER BY hour DESC`
 
 const hashesOf = `
-SELECT xxHash64(concat(toString(tenant_id), message_id)) FROM events
+SELECT xxHash64(concat(toString(tenant_id), message_id)) FROM %s
 WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC') AND loaded_at < fromUnixTimestamp64Milli($4, 'UTC') AND message_id != ''`
 
 // rememberTable brings back the messages of a partition that are in the table, the window's at most
 // and limit at most, the newest first in line.
-func rememberTable(ctx context.Context, conn driver.Conn, m *messages, at tp, now time.Time, window time.Duration, limit int) error {
-	from, err := reach(ctx, conn, at, now.Add(-window), limit)
+func rememberTable(ctx context.Context, conn driver.Conn, table string, m *messages, at tp, now time.Time, window time.Duration, limit int) error {
+	from, err := reach(ctx, conn, table, at, now.Add(-window), limit)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func rememberTable(ctx context.Context, conn driver.Conn, m *messages, at tp, no
 		if to.After(now) {
 			to = now.Add(clockSkew)
 		}
-		if err := rememberSpan(ctx, conn, m, at, from, to); err != nil {
+		if err := rememberSpan(ctx, conn, table, m, at, from, to); err != nil {
 			return err
 		}
 	}
@@ -49,9 +49,9 @@ func rememberTable(ctx context.Context, conn driver.Conn, m *messages, at tp, no
 
 // reach is the time from which on the partition's messages number about limit at most, not before
 // since. Without any messages it is after now.
-func reach(ctx context.Context, conn driver.Conn, at tp, since time.Time, limit int) (time.Time, error) {
+func reach(ctx context.Context, conn driver.Conn, table string, at tp, since time.Time, limit int) (time.Time, error) {
 	from := time.Unix(1<<40, 0)
-	rows, err := conn.Query(ctx, hoursOf, at.topic, at.partition, since.UnixMilli())
+	rows, err := conn.Query(ctx, fmt.Sprintf(hoursOf, table), at.topic, at.partition, since.UnixMilli())
 	if err != nil {
 		return from, fmt.Errorf("count messages of %s: %w", at, err)
 	}
@@ -70,8 +70,8 @@ func reach(ctx context.Context, conn driver.Conn, at tp, since time.Time, limit 
 	return from, nil
 }
 
-func rememberSpan(ctx context.Context, conn driver.Conn, m *messages, at tp, from, to time.Time) error {
-	rows, err := conn.Query(ctx, hashesOf, at.topic, at.partition, from.UnixMilli(), to.UnixMilli())
+func rememberSpan(ctx context.Context, conn driver.Conn, table string, m *messages, at tp, from, to time.Time) error {
+	rows, err := conn.Query(ctx, fmt.Sprintf(hashesOf, table), at.topic, at.partition, from.UnixMilli(), to.UnixMilli())
 	if err != nil {
 		return fmt.Errorf("read messages of %s: %w", at, err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -46,12 +47,18 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	db := enginetest.ClickHouse(t)
 	schematest.Migrate(t, db.NativeDSN)
-	conn, err := query.Open(db.NativeDSN, 8)
+	return rigOn(t, db.NativeDSN)
+}
+
+// rigOn is one on tables that are there.
+func rigOn(t testing.TB, dsn string) *rig {
+	t.Helper()
+	conn, err := query.Open(dsn, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	r := &rig{t: t, conn: conn, dsn: db.NativeDSN}
+	r := &rig{t: t, conn: conn, dsn: dsn}
 	r.newLog()
 	return r
 }
@@ -96,7 +103,7 @@ func (r *rig) start(options ...func(*Sink)) *Sink {
 func (r *rig) newSink(options ...func(*Sink)) *Sink {
 	r.t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := New(r.config(), r.conn, log, prometheus.NewRegistry())
+	s, err := New(r.config(), r.servers(r.dsn), log, prometheus.NewRegistry())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -105,6 +112,17 @@ func (r *rig) newSink(options ...func(*Sink)) *Sink {
 	}
 	r.t.Cleanup(func() { r.stop(s) })
 	return s
+}
+
+// servers are connections of the test's, closed after its sinks have stopped.
+func (r *rig) servers(dsn string) *shard.Servers {
+	r.t.Helper()
+	servers, err := shard.Open(dsn, 8)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = servers.Close() })
+	return servers
 }
 
 func (r *rig) stop(s *Sink) {

@@ -22,10 +22,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/service"
 )
 
@@ -33,7 +33,7 @@ import (
 // called at the same time.
 type Sink struct {
 	cfg      Config
-	conn     driver.Conn
+	servers  *shard.Servers
 	log      *slog.Logger
 	metrics  *metrics
 	insert   *inserter
@@ -62,15 +62,15 @@ type Sink struct {
 	vouched    vouch           // what ClickHouse was told last of the erasures this process knows
 }
 
-// New makes a sink that writes through conn, which stays the caller's. It starts nothing.
-func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Registerer) (*Sink, error) {
+// New makes a sink that writes to servers, which stay the caller's. It starts nothing.
+func New(cfg Config, servers *shard.Servers, log *slog.Logger, reg prometheus.Registerer) (*Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure sink: %w", err)
 	}
 	m := newMetrics(reg)
 	s := &Sink{
-		cfg: cfg, conn: conn, log: log, metrics: m,
-		insert:   &inserter{conn: conn, timeout: cfg.InsertTimeout, metrics: m, log: log, failing: map[string]error{}},
+		cfg: cfg, servers: servers, log: log, metrics: m,
+		insert:   &inserter{servers: servers, timeout: cfg.InsertTimeout, metrics: m, log: log, failing: map[string]error{}},
 		poison:   &poisonLog{metrics: m, log: log},
 		messages: newMessages(cfg.SeenWindow, cfg.SeenMessages),
 		budget:   newBudget(cfg.BufferBytes, func(bytes int) { m.buffered.Set(float64(bytes)) }),
@@ -82,7 +82,7 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 		told:     map[tp]int64{},
 	}
 	s.erased.Store(&erased{})
-	s.others = &others{conn: conn, messages: s.messages, metrics: m, window: cfg.SeenWindow, limit: cfg.SeenMessages,
+	s.others = &others{servers: servers, messages: s.messages, metrics: m, window: cfg.SeenWindow, limit: cfg.SeenMessages,
 		now: func() time.Time { return s.now() }, next: map[tp]int64{}}
 	return s, nil
 }
@@ -141,8 +141,8 @@ func (s *Sink) Ready(ctx context.Context) error {
 	if err := s.insert.failure(); err != nil {
 		return err
 	}
-	if err := s.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("ping clickhouse: %w", err)
+	if err := s.servers.Ping(ctx); err != nil {
+		return err
 	}
 	if err := s.client.Ping(ctx); err != nil {
 		return fmt.Errorf("ping log: %w", err)
@@ -226,7 +226,7 @@ func (s *Sink) saveMoved(ctx context.Context, lanes []*lane) error {
 	if len(moved) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
 		defer cancel()
-		if err := savePositions(ctx, s.conn, moved); err != nil {
+		if err := savePositions(ctx, s.servers, moved); err != nil {
 			return err
 		}
 		s.mu.Lock()

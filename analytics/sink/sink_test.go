@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -195,6 +195,7 @@ func TestPositionIsSavedAfterACrash(t *testing.T) {
 
 // ClickHouse away is a lag, not a loss, and not memory either.
 func TestClickHouseAway(t *testing.T) {
+	enginetest.OneServer(t, "the proxy is before one")
 	noLeak(t)
 	r := newRig(t)
 	address, err := url.Parse(r.dsn)
@@ -203,13 +204,8 @@ func TestClickHouseAway(t *testing.T) {
 	}
 	p := newProxy(t, address.Host)
 	address.Host = p.Addr().String()
-	conn, err := query.Open(address.String(), 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() }) // after the sink has stopped
 	const limit = 256 << 10
-	s := r.start(through(conn), func(s *Sink) {
+	s := r.start(through(r.servers(address.String())), func(s *Sink) {
 		s.cfg.BufferBytes, s.cfg.FetchBytes = limit, limit/8
 		s.budget.limit = limit
 	})
@@ -247,13 +243,13 @@ func TestClickHouseAway(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	r := newRig(t)
 	lost := map[string]int{}
-	c := &faultyConn{Conn: r.conn, after: func(table string) error {
+	c := &faults{after: func(table string) error {
 		if lost[table]++; lost[table] <= 2 {
 			return errInjected
 		}
 		return nil
 	}}
-	r.start(through(c))
+	r.start(r.broken(c))
 	r.produce(record(event.TopicEvents, 0, page("m1", "d")), record(event.TopicEvents, 0, page("m2", "d")),
 		change(changeOf(1), "0", 1, 0))
 	r.reach(event.TopicEvents, 0, 2)
@@ -316,6 +312,7 @@ func TestAnotherLog(t *testing.T) {
 
 // Where to go on is read only when nobody is still writing.
 func TestStartWaitsForRunningInserts(t *testing.T) {
+	enginetest.OneServer(t, "the insert is one of its own")
 	r := newRig(t)
 	at := tp{event.TopicEvents, 0}
 	running := make(chan error)
@@ -326,7 +323,7 @@ func TestStartWaitsForRunningInserts(t *testing.T) {
 	r.eventually("the other's insert", func() bool {
 		return r.ask("SELECT count() FROM system.processes WHERE startsWith(query_id, $1)", queryPrefix(at)) == "1"
 	})
-	from, err := readStart(t.Context(), r.conn, at)
+	from, err := readStart(t.Context(), r.servers(r.dsn), at)
 	if err != nil || from.next != 42 {
 		t.Errorf("start at %d, %v; want 42", from.next, err)
 	}

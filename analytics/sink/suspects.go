@@ -9,6 +9,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 // maxSuspects bounds the rows that wait to be looked up; a look-up is one or two queries.
@@ -16,14 +18,14 @@ const maxSuspects = 1000
 
 // A repetition is the same event, so it is found by the table's primary key: a read of one granule.
 const lookUpByKey = `
-SELECT tenant_id, message_id FROM events
+SELECT tenant_id, message_id FROM %s
 WHERE (tenant_id, toDate(timestamp), event_name, profile_node, message_id)
 	IN (SELECT tenant_id, day, event_name, profile_node, message_id FROM suspects)`
 
 // A client may repeat a message with another time, name or identity. What the key did not find is
 // looked for by message id alone, through its skip index; next to nothing gets here.
 const lookUpByID = `
-SELECT tenant_id, message_id FROM events
+SELECT tenant_id, message_id FROM %s
 WHERE message_id IN (SELECT message_id FROM suspects) AND tenant_id IN (SELECT tenant_id FROM suspects)`
 
 // suspects are rows whose message may be in the table already. They are set aside until the table
@@ -37,16 +39,24 @@ func (s *suspects) add(r *row) {
 }
 
 // known answers which of the suspects' messages are in the table.
-func (s suspects) known(ctx context.Context, conn driver.Conn) (map[message]bool, error) {
-	known := map[message]bool{}
-	if err := s.lookUp(ctx, conn, lookUpByKey, known); err != nil {
+func (s suspects) known(ctx context.Context, servers *shard.Servers) (map[message]bool, error) {
+	set, err := servers.Get(ctx)
+	if err != nil {
 		return nil, err
 	}
-	rest := slices.DeleteFunc(slices.Clone(s), func(r row) bool { return known[r.message()] })
-	if len(rest) == 0 {
-		return known, nil
+	known := map[message]bool{}
+	for _, query := range []string{lookUpByKey, lookUpByID} {
+		for _, conn := range set.All() {
+			s = slices.DeleteFunc(slices.Clone(s), func(r row) bool { return known[r.message()] })
+			if len(s) == 0 {
+				return known, nil
+			}
+			if err := s.lookUp(ctx, conn, fmt.Sprintf(query, set.Local(tableEvents)), known); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return known, rest.lookUp(ctx, conn, lookUpByID, known)
+	return known, nil
 }
 
 func (s suspects) lookUp(ctx context.Context, conn driver.Conn, query string, known map[message]bool) error {

@@ -3,45 +3,60 @@ package sink
 import (
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/goccy/go-json"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
-// changeTables are the rows of a batch of changes, table by table.
+// changeTables are the rows of a batch of changes, table by table, and by shard: of profiles and orders the
+// key says which; the map and the products are whole on every shard; merges and lineage are with their
+// partition, like events.
 type changeTables struct {
 	identity *identityRows
-	profiles *profileRows
-	orders   *orderRows
+	profiles []*profileRows // by shard
+	orders   []*orderRows   // by shard
 	products *productRows
 	merges   *mergeRows
 	lineage  *lineageRows
+
+	// all are the tables in the order of their inserts. Any order is right, as the position is saved
+	// after all of them; with the map first, a profile never shows before its history does.
+	all []placed
 }
 
-func newChangeTables() *changeTables {
-	return &changeTables{
-		identity: newIdentityRows(), profiles: newProfileRows(), orders: newOrderRows(),
-		products: newProductRows(), merges: newMergeRows(), lineage: newLineageRows(),
-	}
+// placed is rows and the shard they go to.
+type placed struct {
+	*rowset
+	shard int
 }
 
-// all are the tables in the order of their inserts. Any order is right, as the position is saved
-// after all of them; with the map first, a profile never shows before its history does.
-func (t *changeTables) all() []*rowset {
-	return []*rowset{
-		&t.identity.rowset, &t.profiles.rowset, &t.orders.rowset, &t.products.rowset, &t.merges.rowset, &t.lineage.rowset,
+func (p placed) conn(set *shard.Set) driver.Conn { return set.All()[p.shard] }
+
+func newChangeTables(at tp, shards int) *changeTables {
+	t := &changeTables{identity: newIdentityRows(), products: newProductRows(), merges: newMergeRows(), lineage: newLineageRows()}
+	for i := range shards {
+		t.profiles, t.orders = append(t.profiles, newProfileRows()), append(t.orders, newOrderRows())
+		t.all = append(t.all, placed{&t.identity.rowset, i})
 	}
+	for i := range shards {
+		t.all = append(t.all, placed{&t.profiles[i].rowset, i}, placed{&t.orders[i].rowset, i}, placed{&t.products.rowset, i})
+	}
+	own := shard.OfPartition(at.partition, shards)
+	t.all = append(t.all, placed{&t.merges.rowset, own}, placed{&t.lineage.rowset, own})
+	return t
 }
 
 func (t *changeTables) rows() (n int) {
-	for _, table := range t.all() {
+	for _, table := range t.all {
 		n += table.rows
 	}
 	return n
 }
 
 func (t *changeTables) reset() {
-	for _, table := range t.all() {
+	for _, table := range t.all {
 		table.reset()
 	}
 }
@@ -57,10 +72,10 @@ func (t *changeTables) add(c *event.Change, at tp, offset int64, merges, lineage
 		t.identity.add(c.TenantID, &c.Identifiers[i])
 	}
 	if c.Profile != nil {
-		t.profiles.add(c.TenantID, c.ProfileID, c.Profile)
+		t.profiles[shard.OfProfile(c.ProfileID, len(t.profiles))].add(c.TenantID, c.ProfileID, c.Profile)
 	}
 	for i := range c.Orders {
-		t.orders.add(c.TenantID, &c.Orders[i])
+		t.orders[shard.OfOrder(c.TenantID, c.Orders[i].OrderID, len(t.orders))].add(c.TenantID, &c.Orders[i])
 	}
 	for i := range c.Products {
 		t.products.add(c.TenantID, &c.Products[i])

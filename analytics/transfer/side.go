@@ -129,9 +129,9 @@ type print struct {
 }
 
 // prints are those of all of a table's chunks.
-func (s *side) prints(ctx context.Context, t *table) (map[string]print, error) {
+func (s *side) prints(ctx context.Context, statement string) (map[string]print, error) {
 	all := map[string]print{}
-	err := s.lines(ctx, t.selectPrints(), func(c []string) error {
+	err := s.lines(ctx, statement, func(c []string) error {
 		rows, err := strconv.ParseInt(c[1], 10, 64)
 		if err != nil {
 			return err
@@ -143,9 +143,28 @@ func (s *side) prints(ctx context.Context, t *table) (map[string]print, error) {
 	return all, err
 }
 
+// place tells which of a cluster's shards the server is of, counted from 0, and how many there are.
+func (s *side) place(ctx context.Context, cluster string) (own, shards int, err error) {
+	found := 0
+	err = s.lines(ctx, "SELECT shard_num, max(is_local) FROM system.clusters WHERE cluster = '"+cluster+"' GROUP BY shard_num", func(c []string) error {
+		shards++
+		if c[1] != "1" {
+			return nil
+		}
+		found++
+		n, err := strconv.Atoi(c[0])
+		own = n - 1
+		return err
+	})
+	if err == nil && found != 1 {
+		err = fmt.Errorf("it is in %d shards of cluster %s, by system.clusters: it must be in one", found, cluster)
+	}
+	return own, shards, err
+}
+
 // empty removes a chunk.
 func (s *side) empty(ctx context.Context, t *table, chunk string) error {
-	out, err := s.query(ctx, "ALTER TABLE "+t.name+" DELETE WHERE "+t.inChunk(chunk), url.Values{"mutations_sync": {"2"}})
+	out, err := s.query(ctx, "ALTER TABLE "+t.target+" DELETE WHERE "+t.inChunk(chunk), url.Values{"mutations_sync": {"2"}})
 	if err != nil {
 		return fmt.Errorf("empty chunk %s: %w", chunk, err)
 	}

@@ -7,6 +7,9 @@
 // interrupted goes on where it was, one that is run again finds nothing to do, and the end of every
 // run is the comparison of all there is.
 //
+// A destination that is a server of a cluster of shards gets the rows that are its shard's: Run is to be called
+// for one server of each.
+//
 // Nobody may write to either side meanwhile: the sink is to be stopped. Its place in the log is copied
 // last, so that one started on the destination goes on from there.
 package transfer
@@ -22,6 +25,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 // Config of a transfer.
@@ -63,12 +67,23 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the destination: %w", err)
 	}
-	if err := alike(ctx, from, to); err != nil {
+	cluster, err := alike(ctx, from, to)
+	if err != nil {
 		return nil, err
 	}
 	tables, err := from.tables(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if cluster != "" {
+		own, shards, err := to.place(ctx, cluster)
+		if err != nil {
+			return nil, fmt.Errorf("the destination: %w", err)
+		}
+		for i := range tables {
+			t := &tables[i]
+			t.target, t.where = shard.Layout{Cluster: cluster}.Local(t.name), shard.Condition(t.name, own, shards)
+		}
 	}
 	slices.SortStableFunc(tables, func(a, b table) int { return compareBool(a.name == positions, b.name == positions) })
 	c := copier{from: from, to: to, progress: cfg.Progress}
@@ -99,29 +114,47 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// alike brings the destination to this build's schema, and wants the source to have it.
-func alike(ctx context.Context, from, to *side) error {
-	source, err := schema.New(from.dsn(), schema.Engines{})
+// alike brings the destination to this build's schema, and wants the source to have it. It answers the
+// cluster of whose shards the destination is.
+func alike(ctx context.Context, from, to *side) (cluster string, err error) {
+	source, engines, err := open(ctx, from)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("the source: %w", err)
 	}
 	defer source.Close() //nolint:errcheck // it was only read from
+	if engines.Cluster != "" {
+		return "", errors.New("the source is a cluster of shards: rows can be copied to shards, and not from them")
+	}
 	have, want, err := source.Version(ctx)
 	if err != nil {
-		return fmt.Errorf("read the source's schema: %w", err)
+		return "", fmt.Errorf("read the source's schema: %w", err)
 	}
 	if have != want {
-		return fmt.Errorf("the source has schema %d and this build wants %d: run `keystone migrate` on it first", have, want)
+		return "", fmt.Errorf("the source has schema %d and this build wants %d: run `keystone migrate` on it first", have, want)
 	}
-	destination, err := schema.New(to.dsn(), schema.Engines{})
+	destination, engines, err := open(ctx, to)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("the destination: %w", err)
 	}
 	defer destination.Close() //nolint:errcheck // each statement has told its error
 	if _, err := destination.Up(ctx); err != nil {
-		return fmt.Errorf("bring the destination up to date: %w", err)
+		return "", fmt.Errorf("bring the destination up to date: %w", err)
 	}
-	return nil
+	return engines.Cluster, nil
+}
+
+// open is a migrator for the engines that a side was made of: of one that is empty, one server's.
+func open(ctx context.Context, s *side) (*schema.Migrator, schema.Engines, error) {
+	m, err := schema.New(s.dsn(), schema.Engines{})
+	if err != nil {
+		return nil, schema.Engines{}, err
+	}
+	engines, _, err := m.Made(ctx)
+	if err := errors.Join(err, m.Close()); err != nil {
+		return nil, engines, err
+	}
+	m, err = schema.New(s.dsn(), engines)
+	return m, engines, err
 }
 
 // copier copies tables one after the other.
@@ -133,7 +166,7 @@ type copier struct {
 
 // table copies the chunks that differ.
 func (c *copier) table(ctx context.Context, t *table) (copied int64, err error) {
-	there, err := c.to.prints(ctx, t)
+	there, err := c.to.prints(ctx, t.there())
 	if err != nil {
 		return 0, err
 	}
@@ -177,11 +210,11 @@ func (c *copier) chunk(ctx context.Context, t *table, name string) error {
 func (c *copier) verify(ctx context.Context, tables []table) error {
 	var wrong []string
 	for i := range tables {
-		there, err := c.to.prints(ctx, &tables[i])
+		there, err := c.to.prints(ctx, tables[i].there())
 		if err != nil {
 			return fmt.Errorf("compare %s: %w", tables[i].name, err)
 		}
-		here, err := c.from.prints(ctx, &tables[i])
+		here, err := c.from.prints(ctx, tables[i].here())
 		if err != nil {
 			return fmt.Errorf("compare %s: %w", tables[i].name, err)
 		}

@@ -12,11 +12,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
 	"github.com/keystone-cdp/keystone/analytics/transfer"
 	"github.com/keystone-cdp/keystone/bench/fill"
 	"github.com/keystone-cdp/keystone/bench/shop"
-	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
@@ -109,18 +109,7 @@ func copied(r transfer.Report) (n int64) {
 // was there already is not copied again.
 func TestTransfer(t *testing.T) {
 	db := source(t)
-	server, err := clickhouse.New(enginetest.ClickHouseConfig(t, t.TempDir()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	server := enginetest.ServeClickHouse(t, enginetest.ClickHouseConfig(t, t.TempDir()))
 	cfg := transfer.DefaultConfig()
 	cfg.From, cfg.To, cfg.ChunkRows = secure(t, address(db)), secure(t, server.HTTPDSN()), 500
 	want := answers(t, db.NativeDSN)
@@ -185,6 +174,44 @@ func TestTransferIntoAnothersTables(t *testing.T) {
 	}
 	cfg.From = strings.Replace(cfg.From, from.Password, "secret-and-wrong", 1)
 	if _, err := transfer.Run(t.Context(), cfg); err == nil || strings.Contains(err.Error(), "secret-and-wrong") {
+		t.Errorf("%v", err)
+	}
+}
+
+// To the shards of a cluster, one after the other: each gets its part, and together they say what the server said.
+func TestTransferToShards(t *testing.T) {
+	db := source(t)
+	want := answers(t, db.NativeDSN)
+	name, servers := enginetest.Cluster(t, 2, nil)
+	cfg := transfer.DefaultConfig()
+	cfg.From, cfg.ChunkRows = address(db), 1000
+	for _, server := range servers {
+		schematest.MigrateTo(t, schema.Engines{Cluster: name}, server.NativeDSN())
+	}
+	for i, server := range servers {
+		cfg.To = server.HTTPDSN()
+		first, err := transfer.Run(t.Context(), cfg)
+		if err != nil || copied(first) == 0 {
+			t.Fatalf("shard %d: %+v, %v", i+1, first, err)
+		}
+		second, err := transfer.Run(t.Context(), cfg)
+		if err != nil || copied(second) != 0 {
+			t.Errorf("shard %d, again: copied %d rows: %v", i+1, copied(second), err)
+		}
+	}
+	for i, server := range servers {
+		if got := answers(t, server.NativeDSN()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("shard %d answers\n%s\nand the source\n%s", i+1, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	// A row that is another shard's is found, though the chunk is there.
+	exec(t, servers[0].NativeDSN(), "INSERT INTO orders_local (tenant_id, order_id) SELECT toUUID('6ba7b810-9dad-11d1-80b4-00c04fd430c8'), 'foreign' || toString(number) FROM numbers(10)")
+	cfg.To = servers[0].HTTPDSN()
+	if _, err := transfer.Run(t.Context(), cfg); err == nil {
+		t.Error("rows of nobody are taken for the source's")
+	}
+	cfg.From, cfg.To = servers[0].HTTPDSN(), address(db)
+	if _, err := transfer.Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "the source is a cluster of shards") {
 		t.Errorf("%v", err)
 	}
 }

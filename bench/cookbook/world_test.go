@@ -106,7 +106,13 @@ func (w *world) happen(tb testing.TB, tenant uuid.UUID, body []byte) {
 	if len(ids.Verified) > 0 {
 		meta.IdentityNode = ids.Verified[0].Node
 	}
-	w.records = append(w.records, &kgo.Record{Topic: event.TopicEvents, Value: body, Headers: meta.Headers()})
+	var routing []byte // as the edge does
+	if len(ids.Anonymous) > 0 {
+		routing = ids.Anonymous[0].Node[:]
+	} else {
+		routing = ids.Verified[0].Node[:]
+	}
+	w.records = append(w.records, &kgo.Record{Topic: event.TopicEvents, Key: routing, Value: body, Headers: meta.Headers()})
 
 	if key := tenant.String() + h.id; w.seen[key] {
 		return
@@ -200,7 +206,7 @@ func (w *world) changes(tb testing.TB) []*kgo.Record {
 			tb.Fatal(err)
 		}
 		header := func(key, value string) kgo.RecordHeader { return kgo.RecordHeader{Key: key, Value: []byte(value)} }
-		records[n] = &kgo.Record{Topic: event.TopicChanges, Value: text, Headers: []kgo.RecordHeader{
+		records[n] = &kgo.Record{Topic: event.TopicChanges, Key: []byte(c.ProfileID.String()), Value: text, Headers: []kgo.RecordHeader{
 			header(event.HeaderSourceTopic, event.TopicEvents), header(event.HeaderSourcePartition, "0"),
 			header(event.HeaderSourceOffset, fmt.Sprint(n+1)), header(event.HeaderSequence, "0")}}
 	}
@@ -221,8 +227,9 @@ func (w *world) load(tb testing.TB) driver.Conn {
 	tb.Helper()
 	dsn := enginetest.ClickHouse(tb).NativeDSN
 	schematest.Migrate(tb, dsn)
-	seeds := enginetest.Broker(tb, enginetest.Topic{Name: event.TopicEvents, Partitions: 1},
-		enginetest.Topic{Name: event.TopicBackfill, Partitions: 1}, enginetest.Topic{Name: event.TopicChanges, Partitions: 1})
+	const partitions = 4 // which shards share
+	seeds := enginetest.Broker(tb, enginetest.Topic{Name: event.TopicEvents, Partitions: partitions},
+		enginetest.Topic{Name: event.TopicBackfill, Partitions: 1}, enginetest.Topic{Name: event.TopicChanges, Partitions: partitions})
 	producer, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
 	if err != nil {
 		tb.Fatal(err)

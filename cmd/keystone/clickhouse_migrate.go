@@ -19,7 +19,8 @@ func (clickhouseMigrateCmd) Help() string {
 process; the destination gets this build's schema. Stop the sink first: the log keeps what comes meanwhile, and a
 sink that is started on the destination goes on where the other was. Tables are compared chunk by chunk, by
 numbers of rows and sums of their hashes: run it again after an interruption, and it copies what is missing.
-Rollups are not copied but filled anew by what is.
+Rollups are not copied but filled anew by what is. A server of a cluster of shards gets the rows of its shard: run it
+once for one server of each.
 
 Prints a line for each table.
 

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/service"
@@ -117,7 +116,7 @@ func (c *devCmd) start(a *app, group *service.Group) (*engines, *roles, error) {
 		return nil, nil, err
 	}
 	to := target{StoreDSN: servers.store.DSN(), ClickhouseDSN: servers.clickhouse.NativeDSN(), Brokers: servers.broker.Addrs()}
-	if err := migrate(ctx, a.log, &to, c.topics(), schema.Engines{}); err != nil {
+	if err := migrate(ctx, a.log, &to, c.topics(), clickhouseFlags{}); err != nil {
 		return nil, nil, err
 	}
 	if err := refreshAnalysts(ctx, c.DataDir, servers.clickhouse); err != nil {

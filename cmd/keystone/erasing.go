@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/analytics/erase"
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/cmd/keystone/doctor"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -34,6 +36,13 @@ type erasing struct {
 func (w *erasing) open(t *target) (err error) {
 	if w.conn, err = query.Open(t.ClickhouseDSN, commandConns); err != nil {
 		return err
+	}
+	layout, err := shard.Find(w.a.ctx, w.conn)
+	if err == nil && layout.Cluster != "" {
+		err = errors.New("a person's rows are on several shards of ClickHouse, which keystone erase does not know yet: nothing was erased")
+	}
+	if err != nil {
+		return errors.Join(err, w.conn.Close())
 	}
 	if w.log, err = kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...); err != nil {
 		_ = w.conn.Close() // the error before is the one to tell

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/analytics/sink"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/migration"
@@ -35,8 +36,25 @@ func (f topicFlags) topics() service.Topics {
 type migrateCmd struct {
 	target
 	topicFlags
-	Contract             bool `help:"Take away what builds older than this one need: none may be running, and none come back."`
-	ClickhouseReplicated bool `help:"Make ClickHouse's tables replicate themselves. The database must be there already, with the Replicated engine." env:"KEYSTONE_CLICKHOUSE_REPLICATED"`
+	clickhouseFlags
+	Contract bool `help:"Take away what builds older than this one need: none may be running, and none come back."`
+}
+
+// clickhouseFlags say of what servers ClickHouse is. The first two are for ever.
+type clickhouseFlags struct {
+	ClickhouseReplicated    bool   `help:"Make ClickHouse's tables replicate themselves. The database must be there already, with the Replicated engine." env:"KEYSTONE_CLICKHOUSE_REPLICATED"`
+	ClickhouseCluster       string `help:"Spread the rows over the shards of this cluster of the servers' configuration." placeholder:"NAME" env:"KEYSTONE_CLICKHOUSE_CLUSTER"`
+	ClickhouseStoragePolicy string `help:"Keep events and lineage on this storage policy of the servers' configuration." placeholder:"NAME" env:"KEYSTONE_CLICKHOUSE_STORAGE_POLICY"`
+	ClickhouseColdVolume    string `help:"Volume of the policy for what is old." placeholder:"NAME" env:"KEYSTONE_CLICKHOUSE_COLD_VOLUME"`
+	ClickhouseColdAfterDays int    `help:"Days after which what was loaded moves there." placeholder:"DAYS" env:"KEYSTONE_CLICKHOUSE_COLD_AFTER_DAYS"`
+}
+
+func (f clickhouseFlags) engines() schema.Engines {
+	return schema.Engines{Replicated: f.ClickhouseReplicated, Cluster: f.ClickhouseCluster}
+}
+
+func (f clickhouseFlags) tiering() schema.Tiering {
+	return schema.Tiering{Policy: f.ClickhouseStoragePolicy, Volume: f.ClickhouseColdVolume, AfterDays: f.ClickhouseColdAfterDays}
 }
 
 // Help is shown below the usage.
@@ -54,51 +72,48 @@ func (c *migrateCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
 		return err
 	}
-	engines := schema.Engines{Replicated: c.ClickhouseReplicated}
+	if err := c.tiering().Validate(); err != nil {
+		return err
+	}
 	if !c.Contract {
-		return migrateOpen(a.ctx, a.log, &c.target, c.topics(), engines)
+		return migrateOpen(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
 	}
 	if err := noOlderBuilds(a.ctx, &c.target); err != nil {
 		return err
 	}
-	return migrate(a.ctx, a.log, &c.target, c.topics(), engines)
+	return migrate(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
 }
 
 // migrateOpen leaves builds of the version before what they need.
-func migrateOpen(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, engines schema.Engines) error {
+func migrateOpen(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, flags clickhouseFlags) error {
 	left, err := sql.MigrateOpen(ctx, t.StoreDSN, log)
 	if err != nil {
 		return fmt.Errorf("migrate the state store: %w", err)
 	}
-	m, err := schema.New(t.ClickhouseDSN, engines)
+	waiting := len(left)
+	err = migrateClickHouse(ctx, log, t.ClickhouseDSN, flags, func(m *schema.Migrator) ([]string, error) {
+		applied, left, err := m.UpOpen(ctx)
+		waiting = max(waiting, len(left)) // of each shard the same
+		return applied, err
+	})
 	if err != nil {
-		return err
-	}
-	applied, leftColumns, err := m.UpOpen(ctx)
-	if err = errors.Join(err, m.Close()); err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
 	}
-	tellApplied(log, applied)
-	if n := len(left) + len(leftColumns); n > 0 {
-		log.Info("migrations wait until no older build runs: keystone migrate --contract", "migrations", n)
+	if waiting > 0 {
+		log.Info("migrations wait until no older build runs: keystone migrate --contract", "migrations", waiting)
 	}
 	return migrateRest(ctx, t, topics)
 }
 
 // migrate is for when no older build runs.
-func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, engines schema.Engines) error {
+func migrate(ctx context.Context, log *slog.Logger, t *target, topics service.Topics, flags clickhouseFlags) error {
 	if err := sql.Migrate(ctx, t.StoreDSN, log); err != nil {
 		return fmt.Errorf("migrate the state store: %w", err)
 	}
-	m, err := schema.New(t.ClickhouseDSN, engines)
+	err := migrateClickHouse(ctx, log, t.ClickhouseDSN, flags, func(m *schema.Migrator) ([]string, error) { return m.Up(ctx) })
 	if err != nil {
-		return err
-	}
-	applied, err := m.Up(ctx)
-	if err = errors.Join(err, m.Close()); err != nil {
 		return fmt.Errorf("migrate ClickHouse: %w", err)
 	}
-	tellApplied(log, applied)
 	return migrateRest(ctx, t, topics)
 }
 
@@ -119,6 +134,39 @@ func migrateRest(ctx context.Context, t *target, topics service.Topics) error {
 		return err
 	}
 	return topics.Ensure(ctx, t.Brokers, t.Broker.options...)
+}
+
+// migrateClickHouse migrates one server of each shard; the others of a shard have their DDL from its Replicated
+// database, and so may other shards: every statement is safe to run again.
+func migrateClickHouse(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags, up func(*schema.Migrator) ([]string, error)) error {
+	dsns := []string{dsn}
+	if flags.ClickhouseCluster != "" {
+		var err error
+		if dsns, err = shard.DSNs(ctx, dsn, flags.ClickhouseCluster); err != nil {
+			return err
+		}
+	}
+	for _, dsn := range dsns {
+		if err := migrateServer(ctx, log, dsn, flags, up); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func migrateServer(ctx context.Context, log *slog.Logger, dsn string, flags clickhouseFlags, up func(*schema.Migrator) ([]string, error)) (err error) {
+	m, err := schema.New(dsn, flags.engines())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	applied, err := up(m)
+	tellApplied(log, applied)
+	if err != nil {
+		return err
+	}
+	_, err = m.Tier(ctx, flags.tiering())
+	return err
 }
 
 // noOlderBuilds looks whether anybody runs who needs what is about to be taken away.

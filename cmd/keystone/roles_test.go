@@ -41,6 +41,9 @@ func install(t *testing.T) *installation {
 	db := enginetest.ClickHouse(t)
 	in := &installation{t: t, bin: binary(t), store: enginetest.Store(t), columns: db.NativeDSN,
 		client: &dev{devInfo: devInfo{ClickHouseURL: columnsURL(t, db)}}}
+	if cluster := enginetest.ClickHouseCluster(); cluster != "" {
+		in.env = append(in.env, "KEYSTONE_CLICKHOUSE_CLUSTER="+cluster)
+	}
 	if enginetest.OnKafka(t) {
 		in.kafka = enginetest.OwnKafka(t)
 		if err := in.kafka.Start(t.Context()); err != nil {

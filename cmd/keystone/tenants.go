@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -120,8 +121,8 @@ func (c *tenantsSetCmd) Run(a *app) error {
 	})
 }
 
-// retain puts into force what the tenants say about how long events are kept.
-func retain(ctx context.Context, plane *control.Plane, clickhouseDSN string) (err error) {
+// retain puts into force what the tenants say about how long events are kept, on every shard.
+func retain(ctx context.Context, plane *control.Plane, clickhouseDSN string) error {
 	tenants, err := plane.Tenants(ctx)
 	if err != nil {
 		return err
@@ -130,7 +131,20 @@ func retain(ctx context.Context, plane *control.Plane, clickhouseDSN string) (er
 	for _, t := range tenants {
 		days[t.ID] = t.Settings.RetentionDays
 	}
-	m, err := schema.New(clickhouseDSN, schema.Engines{})
+	dsns, err := shard.DSNs(ctx, clickhouseDSN, "")
+	if err != nil {
+		return err
+	}
+	for _, dsn := range dsns {
+		if err := retainOn(ctx, dsn, days); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func retainOn(ctx context.Context, dsn string, days map[uuid.UUID]int) (err error) {
+	m, err := schema.New(dsn, schema.Engines{})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func TestCompose(t *testing.T) {
 	for file, engines := range map[string][]string{
 		"compose.yaml": {"redpanda", "cockroach", "clickhouse"},
 		"cluster.yaml": {"redpanda-1", "redpanda-2", "redpanda-3", "cockroach-1", "cockroach-2", "cockroach-3",
-			"clickhouse-1", "clickhouse-2", "keeper-1", "keeper-2", "keeper-3"},
+			"clickhouse-1-1", "clickhouse-1-2", "clickhouse-2-1", "clickhouse-2-2", "keeper-1", "keeper-2", "keeper-3"},
 		"elsewhere.yaml": nil,
 	} {
 		t.Run(file, func(t *testing.T) {
@@ -126,8 +126,8 @@ func checkService(t *testing.T, project *types.Project, name string, service typ
 // The two variants differ in what they are for.
 func TestComposeVariants(t *testing.T) {
 	for file, want := range map[string]map[string]string{
-		"compose.yaml": {"KEYSTONE_REPLICATION": "1", "KEYSTONE_CLICKHOUSE_REPLICATED": "false", "KEYSTONE_BROKERS": "redpanda:9092"},
-		"cluster.yaml": {"KEYSTONE_REPLICATION": "3", "KEYSTONE_CLICKHOUSE_REPLICATED": "true", "KEYSTONE_BROKERS": "redpanda-1:9092,redpanda-2:9092,redpanda-3:9092"},
+		"compose.yaml": {"KEYSTONE_REPLICATION": "1", "KEYSTONE_CLICKHOUSE_REPLICATED": "false", "KEYSTONE_CLICKHOUSE_CLUSTER": "", "KEYSTONE_BROKERS": "redpanda:9092"},
+		"cluster.yaml": {"KEYSTONE_REPLICATION": "3", "KEYSTONE_CLICKHOUSE_REPLICATED": "true", "KEYSTONE_CLICKHOUSE_CLUSTER": "keystone", "KEYSTONE_BROKERS": "redpanda-1:9092,redpanda-2:9092,redpanda-3:9092"},
 	} {
 		migrate := load(t, file).Services["migrate"]
 		for name, value := range want {

@@ -19,7 +19,7 @@ ORDER BY (tenant_id, node, valid_from)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is one span of an identifier''s life and the profile it belongs to, as of now. Read with FINAL';
 
-CREATE TABLE IF NOT EXISTS profiles
+CREATE TABLE IF NOT EXISTS {{.Local "profiles"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     profile_id UUID COMMENT 'The profile: the node of the identifier that created it',
@@ -43,8 +43,9 @@ ENGINE = {{.ReplacingMergeTree "version, is_deleted"}}
 ORDER BY (tenant_id, profile_id)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is the current state of a live profile. Read with FINAL: collapsed profiles and older versions are left out';
+{{.Distributed "profiles"}}
 
-CREATE TABLE IF NOT EXISTS attribute_changes
+CREATE TABLE IF NOT EXISTS {{.Local "attribute_changes"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     profile_id UUID COMMENT 'The profile',
@@ -69,8 +70,9 @@ PARTITION BY toYYYYMM(loaded_at)
 ORDER BY (tenant_id, profile_id, version, change_index)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is one attribute of a profile that changed: its lineage. Each change is here once';
+{{.Distributed "attribute_changes"}}
 
-CREATE TABLE IF NOT EXISTS profile_merges
+CREATE TABLE IF NOT EXISTS {{.Local "profile_merges"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     merge_id UUID COMMENT 'The merge',
@@ -94,10 +96,11 @@ PARTITION BY toYYYYMM(loaded_at)
 ORDER BY (tenant_id, winner_id, merged_at)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is one collapse or merge of two profiles, with what it takes to undo it. Each is here once';
+{{.Distributed "profile_merges"}}
 
 -- +goose Down
 
-DROP TABLE IF EXISTS profile_merges;
-DROP TABLE IF EXISTS attribute_changes;
-DROP TABLE IF EXISTS profiles;
+{{.Drop "TABLE" "profile_merges"}}
+{{.Drop "TABLE" "attribute_changes"}}
+{{.Drop "TABLE" "profiles"}}
 DROP TABLE IF EXISTS identity_map;

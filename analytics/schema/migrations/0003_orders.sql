@@ -2,7 +2,7 @@
 
 -- +goose Up
 
-CREATE TABLE IF NOT EXISTS orders
+CREATE TABLE IF NOT EXISTS {{.Local "orders"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     order_id String COMMENT 'The order' CODEC(ZSTD(1)),
@@ -28,6 +28,7 @@ ENGINE = {{.ReplacingMergeTree "version"}}
 ORDER BY (tenant_id, order_id)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is the current state of an order. Read with FINAL. For one row per line item, use order_items';
+{{.Distributed "orders"}}
 
 CREATE TABLE IF NOT EXISTS products
 (
@@ -45,7 +46,7 @@ ORDER BY (tenant_id, product_id)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is the current state of a product: a skeleton until a catalogue fills it. Read with FINAL';
 
-CREATE OR REPLACE VIEW order_items
+CREATE OR REPLACE VIEW {{.Local "order_items"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     order_id String COMMENT 'The order',
@@ -74,7 +75,7 @@ FROM
     SELECT
         tenant_id, order_id, profile_id, status, currency, first_event, last_event, completed_at,
         product_id, quantity, price, name, category
-    FROM orders FINAL
+    FROM {{.Local "orders"}} FINAL
     ARRAY JOIN
         items.product_id AS product_id, items.quantity AS quantity, items.price AS price,
         items.name AS name, items.category AS category
@@ -82,9 +83,10 @@ FROM
 LEFT ANY JOIN (SELECT tenant_id, product_id, name, category FROM products FINAL) AS p
     ON p.tenant_id = o.tenant_id AND p.product_id = o.product_id
 COMMENT 'One row is one line item of an order, as of now';
+{{.Distributed "order_items"}}
 
 -- +goose Down
 
-DROP VIEW IF EXISTS order_items;
+{{.Drop "VIEW" "order_items"}}
 DROP TABLE IF EXISTS products;
-DROP TABLE IF EXISTS orders;
+{{.Drop "TABLE" "orders"}}

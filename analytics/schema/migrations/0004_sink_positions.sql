@@ -2,7 +2,7 @@
 
 -- +goose Up
 
-CREATE TABLE IF NOT EXISTS sink_positions
+CREATE TABLE IF NOT EXISTS {{.Local "sink_positions"}}
 (
     topic LowCardinality(String) COMMENT 'Topic of the log',
     partition Int32 COMMENT 'Partition of the topic',
@@ -15,7 +15,8 @@ ENGINE = {{.ReplacingMergeTree "updated_at"}}
 ORDER BY (topic, partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'One row is how far the sink got in one partition of the log. Kept by the sink for itself; keystone lag shows it';
+{{.Distributed "sink_positions"}}
 
 -- +goose Down
 
-DROP TABLE IF EXISTS sink_positions;
+{{.Drop "TABLE" "sink_positions"}}

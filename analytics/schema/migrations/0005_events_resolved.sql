@@ -6,7 +6,7 @@
 -- ever rewritten. Spans that say a node is its own profile since ever are left out of the join: they
 -- are what the answer is without a row. That keeps the joined side as small as the number of people
 -- who were recognised, and most visitors never are.
-CREATE OR REPLACE VIEW events_resolved AS
+CREATE OR REPLACE VIEW {{.Local "events_resolved"}} AS
 SELECT
     e.*,
     if(m.profile_id = toUUID('00000000-0000-0000-0000-000000000000'), e.node, m.profile_id) AS profile_id
@@ -15,7 +15,7 @@ FROM
     SELECT
         *, payload_json, context_json,
         if(identity_node = toUUID('00000000-0000-0000-0000-000000000000'), profile_node, identity_node) AS node
-    FROM events
+    FROM {{.Local "events"}}
 ) AS e
 ASOF LEFT JOIN
 (
@@ -25,7 +25,8 @@ ASOF LEFT JOIN
 ) AS m
     ON e.tenant_id = m.map_tenant AND e.node = m.map_node AND e.received_at >= m.valid_from
 COMMENT 'One row is one accepted event with the person it belongs to as of now, in profile_id: history follows a visitor who is recognised, and a shared device is split in time. node is what was looked up: identity_node, or profile_node where there is none';
+{{.Distributed "events_resolved"}}
 
 -- +goose Down
 
-DROP VIEW IF EXISTS events_resolved;
+{{.Drop "VIEW" "events_resolved"}}

@@ -8,7 +8,7 @@
 -- Exact as of now: the map is read anew by every query, so a collapse shows at once, and no event is
 -- ever rewritten. Spans that say a node is its own profile since ever are left out: they are what the
 -- answer is without a row, and most visitors never are recognised.
-CREATE OR REPLACE VIEW events_resolved AS
+CREATE OR REPLACE VIEW {{.Local "events_resolved"}} AS
 SELECT
     e.* EXCEPT (node_number),
     if(m.map_tenant = e.tenant_id, m.profile_id, e.node) AS profile_id
@@ -18,7 +18,7 @@ FROM
         *, payload_json, context_json, is_bot,
         if(identity_node = toUUID('00000000-0000-0000-0000-000000000000'), profile_node, identity_node) AS node,
         reinterpretAsUInt128(node) AS node_number
-    FROM events
+    FROM {{.Local "events"}}
 ) AS e
 ASOF LEFT JOIN
 (
@@ -28,10 +28,11 @@ ASOF LEFT JOIN
 ) AS m
     ON e.node_number = m.map_number AND e.received_at >= m.valid_from
 COMMENT 'One row is one accepted event with the person it belongs to as of now, in profile_id: history follows a visitor who is recognised, and a shared device is split in time. node is what was looked up: identity_node, or profile_node where there is none';
+{{.Distributed "events_resolved"}}
 
 -- +goose Down
 
-CREATE OR REPLACE VIEW events_resolved AS
+CREATE OR REPLACE VIEW {{.Local "events_resolved"}} AS
 SELECT
     e.*,
     if(m.profile_id = toUUID('00000000-0000-0000-0000-000000000000'), e.node, m.profile_id) AS profile_id
@@ -40,7 +41,7 @@ FROM
     SELECT
         *, payload_json, context_json, is_bot,
         if(identity_node = toUUID('00000000-0000-0000-0000-000000000000'), profile_node, identity_node) AS node
-    FROM events
+    FROM {{.Local "events"}}
 ) AS e
 ASOF LEFT JOIN
 (
@@ -50,3 +51,4 @@ ASOF LEFT JOIN
 ) AS m
     ON e.tenant_id = m.map_tenant AND e.node = m.map_node AND e.received_at >= m.valid_from
 COMMENT 'One row is one accepted event with the person it belongs to as of now, in profile_id: history follows a visitor who is recognised, and a shared device is split in time. node is what was looked up: identity_node, or profile_node where there is none';
+{{.Distributed "events_resolved"}}

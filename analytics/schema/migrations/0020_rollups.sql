@@ -9,7 +9,7 @@
 -- be missing is simply added once more (package rollup).
 
 -- By node, not by person: whose a node is changes, and the past with it.
-CREATE TABLE IF NOT EXISTS active_nodes
+CREATE TABLE IF NOT EXISTS {{.Local "active_nodes"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     day Date COMMENT 'Day of the events, by event time, UTC' CODEC(Delta(2), ZSTD(1)),
@@ -22,8 +22,9 @@ ENGINE = {{.AggregatingMergeTree}}
 ORDER BY (tenant_id, day, node)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Rollup of events: one row, once merged, is one node that did something on one day; bots left out. Read it with GROUP BY, or by person with active_people';
+{{.Distributed "active_nodes"}}
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS active_nodes_fill TO active_nodes
+CREATE MATERIALIZED VIEW IF NOT EXISTS active_nodes_fill TO {{.Local "active_nodes"}}
 (
     tenant_id UUID COMMENT 'See active_nodes',
     day Date COMMENT 'See active_nodes',
@@ -37,12 +38,12 @@ AS SELECT
     toDate(timestamp) AS day,
     if(identity_node = toUUID('00000000-0000-0000-0000-000000000000'), profile_node, identity_node) AS node,
     timestamp AS first_at, received_at AS first_received, received_at AS last_received
-FROM events
+FROM {{.Local "events"}}
 WHERE device_class != 'bot'
 COMMENT 'Fills active_nodes';
 
 -- Positions in the log, as bitmaps: two bytes for a view, and a union counts each once.
-CREATE TABLE IF NOT EXISTS page_days
+CREATE TABLE IF NOT EXISTS {{.Local "page_days"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     day Date COMMENT 'Day of the page events, by event time, UTC' CODEC(Delta(2), ZSTD(1)),
@@ -56,8 +57,9 @@ ENGINE = {{.AggregatingMergeTree}}
 ORDER BY (tenant_id, day, host, path, topic, partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Rollup of events: the page events of a day, page by page; bots left out. Read it by the view page_views';
+{{.Distributed "page_days"}}
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS page_days_fill TO page_days
+CREATE MATERIALIZED VIEW IF NOT EXISTS page_days_fill TO {{.Local "page_days"}}
 (
     tenant_id UUID COMMENT 'See page_days',
     day Date COMMENT 'See page_days',
@@ -68,12 +70,12 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS page_days_fill TO page_days
     offsets AggregateFunction(groupBitmap, UInt64) COMMENT 'See page_days'
 )
 AS SELECT tenant_id, toDate(timestamp) AS day, toString(host) AS host, path, topic, partition, groupBitmapState(toUInt64(offset)) AS offsets
-FROM events
+FROM {{.Local "events"}}
 WHERE event_type = 'page' AND device_class != 'bot'
 GROUP BY tenant_id, day, host, path, topic, partition
 COMMENT 'Fills page_days';
 
-CREATE TABLE IF NOT EXISTS touches
+CREATE TABLE IF NOT EXISTS {{.Local "touches"}}
 (
     tenant_id UUID COMMENT 'The tenant',
     node UUID COMMENT 'Node of the first verified identifier of the event, else of its device' CODEC(ZSTD(1)),
@@ -90,8 +92,9 @@ ENGINE = {{.ReplacingMergeTree ""}}
 ORDER BY (tenant_id, timestamp, node, topic, partition, offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Rollup of events: one row is one page view that a campaign brought, by tags or a click id in its address; bots left out. Read with FINAL';
+{{.Distributed "touches"}}
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS touches_fill TO touches
+CREATE MATERIALIZED VIEW IF NOT EXISTS touches_fill TO {{.Local "touches"}}
 (
     tenant_id UUID COMMENT 'See touches',
     node UUID COMMENT 'See touches',
@@ -117,26 +120,26 @@ AS SELECT
         '') AS source,
     utm_medium AS medium,
     utm_campaign AS campaign
-FROM events
+FROM {{.Local "events"}}
 WHERE event_type = 'page' AND device_class != 'bot' AND (source != '' OR utm_campaign != '')
 COMMENT 'Fills touches';
 
 -- What was there before. The views above take what comes meanwhile; what comes by both ways counts once.
-INSERT INTO active_nodes
+INSERT INTO {{.Local "active_nodes"}}
 SELECT
     tenant_id, toDate(timestamp),
     if(identity_node = toUUID('00000000-0000-0000-0000-000000000000'), profile_node, identity_node),
     timestamp, received_at, received_at
-FROM events
+FROM {{.Local "events"}}
 WHERE device_class != 'bot';
 
-INSERT INTO page_days
+INSERT INTO {{.Local "page_days"}}
 SELECT tenant_id, toDate(timestamp) AS day, toString(host) AS host, path, topic, partition, groupBitmapState(toUInt64(offset))
-FROM events
+FROM {{.Local "events"}}
 WHERE event_type = 'page' AND device_class != 'bot'
 GROUP BY tenant_id, day, host, path, topic, partition;
 
-INSERT INTO touches
+INSERT INTO {{.Local "touches"}}
 SELECT
     tenant_id,
     if(identity_node = toUUID('00000000-0000-0000-0000-000000000000'), profile_node, identity_node),
@@ -149,7 +152,7 @@ SELECT
         ttclid != '', 'tiktok',
         '') AS source,
     utm_medium, utm_campaign
-FROM events
+FROM {{.Local "events"}}
 WHERE event_type = 'page' AND device_class != 'bot' AND (source != '' OR utm_campaign != '');
 
 -- +goose Down
@@ -157,6 +160,6 @@ WHERE event_type = 'page' AND device_class != 'bot' AND (source != '' OR utm_cam
 DROP VIEW IF EXISTS touches_fill;
 DROP VIEW IF EXISTS page_days_fill;
 DROP VIEW IF EXISTS active_nodes_fill;
-DROP TABLE IF EXISTS touches;
-DROP TABLE IF EXISTS page_days;
-DROP TABLE IF EXISTS active_nodes;
+{{.Drop "TABLE" "touches"}}
+{{.Drop "TABLE" "page_days"}}
+{{.Drop "TABLE" "active_nodes"}}

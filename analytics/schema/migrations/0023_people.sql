@@ -49,7 +49,7 @@ FROM
     SELECT toDate(timestamp) AS day, profile_id
     FROM events_resolved
     WHERE tenant_id = {tenant:UUID} AND NOT is_bot AND timestamp < {until:DateTime}
-        AND toDate(timestamp) IN (SELECT day FROM passed) AND (toDate(timestamp), node) IN (SELECT day, node FROM passed)
+        AND toDate(timestamp) {{.Global}}IN (SELECT day FROM passed) AND (toDate(timestamp), node) {{.Global}}IN (SELECT day, node FROM passed)
 )
 COMMENT 'active_people(tenant, since, until): one row is one day and one person who did something on it before until, from the day of since on; bots left out. From the rollup active_nodes';
 

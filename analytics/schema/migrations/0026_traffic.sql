@@ -75,7 +75,7 @@ FROM
         toDate(timestamp) AS day,
         count() AS n,
         countIf(identity_node != toUUID('00000000-0000-0000-0000-000000000000')) AS is_named,
-        countIf(identity_node = toUUID('00000000-0000-0000-0000-000000000000') AND profile_id IN
+        countIf(identity_node = toUUID('00000000-0000-0000-0000-000000000000') AND profile_id {{.Global}}IN
         (
             SELECT profile_id FROM profiles FINAL WHERE tenant_id = {tenant:UUID} AND kind = 'anchor'
         )) AS is_recognised,

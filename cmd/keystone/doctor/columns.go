@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
 const (
@@ -53,8 +54,38 @@ func (d *Doctor) checkColumnsSchema(ctx context.Context) bool {
 		d.report.add("migrations", Stops, "let the account read schema_migrations", "ClickHouse: %v", redact(err))
 	default:
 		d.report.ok("migrations", "ClickHouse has this build's schema")
+		d.checkShards(ctx)
 	}
 	return err == nil
+}
+
+// checkShards asks one server of each shard, where there are shards, for the schema that each has of its own.
+func (d *Doctor) checkShards(ctx context.Context) {
+	servers, err := shard.Open(d.cfg.ClickHouseDSN, 1)
+	if err != nil {
+		d.report.add("shards", Stops, "mend --clickhouse-dsn", "%v", redact(err))
+		return
+	}
+	defer func() { _ = servers.Close() }() // only read from
+	set, err := servers.Get(ctx)
+	if err != nil {
+		d.report.add("shards", Stops, "mend remote_servers of ClickHouse", "%v", redact(err))
+		return
+	}
+	if set.Cluster == "" {
+		return
+	}
+	for i, conn := range set.All() {
+		err := schema.Check(ctx, conn)
+		switch {
+		case errors.Is(err, schema.ErrSchema):
+			d.report.add("shards", Stops, "run keystone migrate, with this build", "shard %d: %v", i+1, err)
+		case err != nil:
+			d.report.add("shards", Stops, "start it, or mend remote_servers of ClickHouse; the sink's inserts into this shard wait, and no question is answered", "shard %d does not answer: %v", i+1, redact(err))
+		default:
+			d.report.ok("shards", "shard %d of %d has this build's schema", i+1, len(set.All()))
+		}
+	}
 }
 
 // grants are asked for one by one, so that the finding can name what is missing.

@@ -2,12 +2,16 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/keystone-cdp/keystone/analytics"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor"
 )
@@ -111,16 +115,34 @@ func (p *prober) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
 	defer cancel()
 	p.settle(ctx)
-	tables, err := p.tables(ctx)
-	for _, table := range tables {
-		if err != nil {
-			break
-		}
-		err = p.columns.Exec(ctx, "DELETE FROM "+quote(table)+" WHERE tenant_id = ?", p.tenant)
-	}
-	if err != nil {
+	if err := p.cleanShards(ctx); err != nil {
 		p.report.add("probe", Warning, "filter tenant "+p.tenant.String()+" out, or run keystone doctor again", "its rows are still in ClickHouse: %v", redact(err))
 	}
+}
+
+// cleanShards removes them on every shard, where there are some.
+func (p *prober) cleanShards(ctx context.Context) (err error) {
+	servers, err := shard.Open(p.cfg.ClickHouseDSN, conns)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, servers.Close()) }()
+	set, err := servers.Get(ctx)
+	if err != nil {
+		return err
+	}
+	for _, conn := range set.All() {
+		tables, err := p.tables(ctx, conn)
+		if err != nil {
+			return err
+		}
+		for _, table := range tables {
+			if err := conn.Exec(ctx, "DELETE FROM "+quote(table)+" WHERE tenant_id = ?", p.tenant); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // settle waits until the sink has saved that it has the probes. Before that their rows are how it knows,
@@ -157,8 +179,8 @@ func (p *prober) settle(ctx context.Context) {
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "\\`") + "`" }
 
 // tables are those with rows of the probe's tenant, analysts' own included.
-func (p *prober) tables(ctx context.Context) (found []string, err error) {
-	rows, err := p.columns.Query(ctx, `SELECT c.table FROM system.columns AS c JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
+func (p *prober) tables(ctx context.Context, conn driver.Conn) (found []string, err error) {
+	rows, err := conn.Query(ctx, `SELECT c.table FROM system.columns AS c JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
 WHERE c.database = currentDatabase() AND c.name = 'tenant_id' AND t.engine LIKE '%MergeTree' ORDER BY c.table`)
 	if err != nil {
 		return nil, err
@@ -177,7 +199,7 @@ WHERE c.database = currentDatabase() AND c.name = 'tenant_id' AND t.engine LIKE 
 	}
 	for _, table := range all { // a deletion of nothing is a mutation all the same
 		var n uint64
-		if err := p.columns.QueryRow(ctx, "SELECT count() FROM "+quote(table)+" WHERE tenant_id = ?", p.tenant).Scan(&n); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT count() FROM "+quote(table)+" WHERE tenant_id = ?", p.tenant).Scan(&n); err != nil {
 			return nil, err
 		}
 		if n > 0 {

@@ -41,7 +41,7 @@ func (r *Recovery) Mend(ctx context.Context, found []Partition) (*Mended, error)
 			anew = append(anew, sink.Place{Topic: p.Topic, Partition: p.Partition, Offset: p.LogStart})
 		}
 	}
-	rebuilder := sink.NewRebuilder(r.columns, r.log)
+	rebuilder := sink.NewRebuilder(r.servers, r.log)
 	if err := rebuilder.Begin(ctx, anew...); err != nil {
 		return nil, err
 	}

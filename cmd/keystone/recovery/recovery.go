@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/analytics/sink"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -46,7 +47,8 @@ type Recovery struct {
 	pool    *pgxpool.Pool
 	plane   *control.Plane
 	states  *store.Store
-	columns driver.Conn
+	servers *shard.Servers
+	columns driver.Conn // of servers
 }
 
 // Partition is how a partition of the event topics stands.
@@ -94,7 +96,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (r *Recovery, err e
 	if r.states, err = store.New(store.DefaultConfig(), r.pool); err != nil {
 		return r, err
 	}
-	r.columns, err = query.Open(cfg.ClickHouseDSN, conns)
+	if r.servers, err = shard.Open(cfg.ClickHouseDSN, conns); err == nil {
+		r.columns = r.servers.Home()
+	}
 	return r, err
 }
 
@@ -106,8 +110,8 @@ func (r *Recovery) Close() {
 	if r.pool != nil {
 		r.pool.Close()
 	}
-	if r.columns != nil {
-		_ = r.columns.Close() // nothing is under way
+	if r.servers != nil {
+		_ = r.servers.Close() // nothing is under way
 	}
 }
 

@@ -1,2 +1,2 @@
--- On each replica, once: DDL in this database reaches both.
+-- On each server, once: DDL in this database reaches all.
 CREATE DATABASE IF NOT EXISTS keystone ENGINE = Replicated('/clickhouse/databases/keystone', '{shard}', '{replica}');

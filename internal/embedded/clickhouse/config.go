@@ -48,6 +48,13 @@ type Config struct {
 	// USER: they are read at the start only.
 	Users []User
 
+	// Cluster makes the server one of the shards of a cluster. For trying out what is on several
+	// servers in production; the pipeline's own grants then include other servers.
+	Cluster Cluster
+	// ColdDir is a second disk's folder, of the volume cold of the storage policy tiered. For trying
+	// out tiering.
+	ColdDir string
+
 	// AnyLib accepts a libchdb.so this release was not tested with.
 	AnyLib bool
 	// VerifiedFile remembers that the library's 566 MB were hashed once
@@ -58,6 +65,16 @@ type Config struct {
 	// it is restarted. It must not block.
 	OnExit func(error)
 	Logger *slog.Logger
+}
+
+// Cluster is one-server shards.
+type Cluster struct {
+	Name   string
+	Shards []string // host:port of the native interface
+	// Secret is what the servers know each other by, so that each is asked in the name of who asked.
+	Secret string
+	// Password has them log in to each other as the pipeline instead.
+	Password string
 }
 
 // User is a login for analysts. It sees what its grants say and nothing else.
@@ -120,6 +137,9 @@ func (c Config) Validate() error {
 	}
 	if c.HTTPPort != 0 && c.HTTPPort == c.TCPPort {
 		broken("http port and tcp port are the same (%d)", c.HTTPPort)
+	}
+	if len(c.Cluster.Shards) > 0 && (!nameRule.MatchString(c.Cluster.Name) || (c.Cluster.Secret == "") == (c.Cluster.Password == "")) {
+		broken("a cluster has a plain name, and a secret or a password")
 	}
 	for name, limit := range map[string]int64{
 		"max_memory_bytes": c.MaxMemoryBytes, "mark_cache_bytes": c.MarkCacheBytes,

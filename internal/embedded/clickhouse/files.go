@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +65,8 @@ func serverXML(cfg Config, displayName string) []byte {
 	x.text("fsync_after_insert", fsync)
 	x.text("fsync_part_directory", fsync)
 	x.close("merge_tree")
+	writeCluster(&x, cfg.Cluster)
+	writeColdDisk(&x, cfg.ColdDir)
 	x.open("backups")
 	x.text("allowed_path", cfg.path(BackupDir))
 	x.close("backups")
@@ -78,11 +81,64 @@ func serverXML(cfg Config, displayName string) []byte {
 	return x.bytes()
 }
 
+func writeCluster(x *xmlWriter, c Cluster) {
+	if len(c.Shards) == 0 {
+		return
+	}
+	x.open("remote_servers")
+	x.open(c.Name)
+	if c.Secret != "" {
+		x.text("secret", c.Secret)
+	}
+	for _, address := range c.Shards {
+		host, port, _ := net.SplitHostPort(address)
+		x.open("shard")
+		x.open("replica")
+		x.text("host", host)
+		x.text("port", port)
+		if c.Password != "" {
+			x.text("user", userName)
+			x.text("password", c.Password)
+		}
+		x.close("replica")
+		x.close("shard")
+	}
+	x.close(c.Name)
+	x.close("remote_servers")
+}
+
+func writeColdDisk(x *xmlWriter, dir string) {
+	if dir == "" {
+		return
+	}
+	x.open("storage_configuration")
+	x.open("disks")
+	x.open("cold")
+	x.text("path", strings.TrimSuffix(dir, "/")+"/")
+	x.close("cold")
+	x.close("disks")
+	x.open("policies")
+	x.open("tiered")
+	x.open("volumes")
+	for _, volume := range []string{"default", "cold"} { // the first as in the server's own policy
+		x.open(volume)
+		x.text("disk", volume)
+		x.close(volume)
+	}
+	x.close("volumes")
+	x.close("tiered")
+	x.close("policies")
+	x.close("storage_configuration")
+}
+
 // usersXML is the engine's users.xml: the locked-down default user, ours, and
 // the analysts.
 func usersXML(cfg Config, password string) []byte {
 	sum := sha256.Sum256([]byte(password))
 	own := User{Name: userName, PasswordSHA256: hex.EncodeToString(sum[:]), Grants: ownGrants}
+	if len(cfg.Cluster.Shards) > 0 {
+		own.Grants = append(slices.Clone(ownGrants), "GRANT REMOTE ON *.*", "GRANT TABLE ENGINE ON Distributed")
+	}
 
 	var x xmlWriter
 	x.open("clickhouse")

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,15 +26,17 @@ type ClickHouseDB struct {
 }
 
 var (
-	clickhouseServer once[*clickhouse.Server]
-	clickhouseCount  atomic.Int64
+	clickhouseServers once[[]*clickhouse.Server]
+	clickhouseCount   atomic.Int64
 )
 
-// ClickHouse gives the test an empty database, dropped at its end.
+// ClickHouse gives the test an empty database, dropped at its end. Where there are shards it is one of the
+// first's, and the others have one of that name.
 func ClickHouse(tb testing.TB) ClickHouseDB {
 	tb.Helper()
-	server, err := clickhouseServer.get(startClickHouse)
+	servers, err := clickhouseServers.get(startClickHouse)
 	Need(tb, err)
+	server := servers[0]
 	db := ClickHouseDB{
 		HTTPURL:  server.HTTPURL(),
 		User:     server.User(),
@@ -41,14 +44,16 @@ func ClickHouse(tb testing.TB) ClickHouseDB {
 		Database: fmt.Sprintf("%s_t%d", clickhouse.Database, clickhouseCount.Add(1)),
 	}
 	db.NativeDSN = server.NativeDSNFor(db.Database)
-	if err := execClickHouse(tb.Context(), server.NativeDSN(), "CREATE DATABASE "+db.Database); err != nil {
-		tb.Fatalf("create test database: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := execClickHouse(context.Background(), server.NativeDSN(), "DROP DATABASE IF EXISTS "+db.Database+" SYNC"); err != nil {
-			tb.Errorf("drop test database: %v", err)
+	for _, server := range servers {
+		if err := execClickHouse(tb.Context(), server.NativeDSN(), "CREATE DATABASE "+db.Database); err != nil {
+			tb.Fatalf("create test database: %v", err)
 		}
-	})
+		tb.Cleanup(func() {
+			if err := execClickHouse(context.Background(), server.NativeDSN(), "DROP DATABASE IF EXISTS "+db.Database+" SYNC"); err != nil {
+				tb.Errorf("drop test database: %v", err)
+			}
+		})
+	}
 	return db
 }
 
@@ -65,16 +70,57 @@ func execClickHouse(ctx context.Context, dsn, statement string) error {
 	return conn.Exec(ctx, statement)
 }
 
-func startClickHouse(ctx context.Context, dir string) (*clickhouse.Server, func(context.Context) error, error) {
+func startClickHouse(ctx context.Context, dir string) ([]*clickhouse.Server, func(context.Context) error, error) {
 	cfg, err := clickHouseConfig(ctx, filepath.Join(dir, "clickhouse"))
 	if err != nil {
 		return nil, nil, err
 	}
-	server, err := clickhouse.New(cfg)
+	n, err := shards()
 	if err != nil {
 		return nil, nil, err
 	}
-	return server, server.Stop, server.Start(ctx)
+	configs := []clickhouse.Config{cfg}
+	if n > 0 {
+		if configs, err = cluster(cfg, n); err != nil {
+			return nil, nil, err
+		}
+	}
+	var servers []*clickhouse.Server
+	stop := func(ctx context.Context) (err error) {
+		for _, server := range servers {
+			err = errors.Join(err, server.Stop(ctx))
+		}
+		return err
+	}
+	for _, cfg := range configs {
+		server, err := clickhouse.New(cfg)
+		if err == nil {
+			servers = append(servers, server)
+			err = server.Start(ctx)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, stop(ctx))
+		}
+	}
+	return servers, stop, nil
+}
+
+// ServeClickHouse starts a server of the test's own, and stops it at its end.
+func ServeClickHouse(tb testing.TB, cfg clickhouse.Config) *clickhouse.Server {
+	tb.Helper()
+	server, err := clickhouse.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := server.Start(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return server
 }
 
 // ClickHouseConfig is a configuration for a server of a test's own, in dir: the
