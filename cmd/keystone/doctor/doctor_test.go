@@ -139,7 +139,9 @@ func TestMigrationsBehind(t *testing.T) {
 	have, _, err := m.Version(t.Context())
 	r.check(err)
 	r.check(m.DownTo(t.Context(), have-1))
-	r.finds("migrations", Stops, "ClickHouse's schema is not this build's: it has version "+fmt.Sprint(have-1))
+	left, _, err := m.Version(t.Context()) // numbers have gaps
+	r.check(err)
+	r.finds("migrations", Stops, fmt.Sprintf("ClickHouse's schema is not this build's: it has version %d, this build needs %d", left, have))
 	r.check(m.DownTo(t.Context(), 0))
 	r.finds("migrations", Stops, "ClickHouse's schema is not this build's: it has version 0")
 	r.check(sql.Drop(t.Context(), r.StoreDSN, slog.New(slog.DiscardHandler)))
