@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ func Shop(tb testing.TB, dsn string, tenant uuid.UUID, n int, cfg shop.Config) (
 		}
 	}
 	f.drain()
+	f.stop() // which saves where it got to
 	return messages
 }
 
@@ -61,6 +63,7 @@ type filler struct {
 	dsn    string
 	client *kgo.Client
 	admin  *kadm.Client
+	stop   func() // the sink
 }
 
 func start(tb testing.TB, dsn string, tenant uuid.UUID) *filler {
@@ -80,7 +83,8 @@ func start(tb testing.TB, dsn string, tenant uuid.UUID) *filler {
 	sink, err := analytics.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	f.must(err)
 	f.must(sink.Start(tb.Context()))
-	tb.Cleanup(func() { f.must(sink.Stop(context.Background())) })
+	f.stop = sync.OnceFunc(func() { f.must(sink.Stop(context.Background())) })
+	tb.Cleanup(f.stop)
 	return f
 }
 
