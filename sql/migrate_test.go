@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -211,18 +210,12 @@ func setFloorForTest(ctx context.Context, dsn string, oldest int64) error {
 // A migration that takes something away says so (docs/upgrade.md). That it cannot wait is what only those
 // say that came before the rule.
 func TestMigrationsSayWhatTheyTakeAway(t *testing.T) {
-	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	found, err := migration.Unmarked(migrationFiles, "migrations")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range names {
-		text, err := fs.ReadFile(migrationFiles, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if taken := migration.TakesAway(string(text)); taken != "" && !migration.Marked(string(text)) {
-			t.Errorf("%s takes something away (%s): let it add only, and take away in a migration of its own with -- keystone:contract", name, taken)
-		}
+	for name, taken := range found {
+		t.Errorf("%s takes something away (%s): let it add only, and take away in a migration of its own with -- keystone:contract", name, taken)
 	}
 	steps, err := Steps()
 	if err != nil {

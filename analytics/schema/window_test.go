@@ -2,7 +2,6 @@ package schema
 
 import (
 	"errors"
-	"io/fs"
 	"strings"
 	"testing"
 
@@ -14,18 +13,12 @@ import (
 
 // A migration that takes something away says so (docs/upgrade.md).
 func TestMigrationsSayWhatTheyTakeAway(t *testing.T) {
-	names, err := fs.Glob(sources, sourceDir+"/*.sql")
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
+	found, err := migration.Unmarked(sources, sourceDir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range names {
-		text, err := fs.ReadFile(sources, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if taken := migration.TakesAway(string(text)); taken != "" && !migration.Marked(string(text)) {
-			t.Errorf("%s takes something away (%s): let it add only, and take away in a migration of its own with -- keystone:contract", name, taken)
-		}
+	for name, taken := range found {
+		t.Errorf("%s takes something away (%s): let it add only, and take away in a migration of its own with -- keystone:contract", name, taken)
 	}
 	steps, err := Steps()
 	if err != nil {

@@ -169,9 +169,31 @@ var (
 	defaults = regexp.MustCompile(`(?i)\bdefault\b`)
 )
 
-// TakesAway quotes what of a migration's way up is not fit for builds from before it, as far as its words
-// tell; empty: nothing. It is for tests.
-func TakesAway(text string) string {
+// Unmarked finds what takes something away without saying so in the files of a folder, as far as their words tell:
+// by file, a quotation. It is for tests.
+func Unmarked(files fs.FS, dir string) (map[string]string, error) {
+	names, err := fs.Glob(files, path.Join(dir, "*.sql"))
+	if err == nil && len(names) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
+	found := map[string]string{}
+	for _, name := range names {
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, fmt.Errorf("read migration: %w", err)
+		}
+		if taken := takesAway(string(text)); taken != "" && !marked.Match(text) {
+			found[name] = taken
+		}
+	}
+	return found, nil
+}
+
+// takesAway quotes what of a migration's way up is not fit for builds from before it; empty: nothing.
+func takesAway(text string) string {
 	_, text, _ = strings.Cut(text, "-- +goose Up")
 	text, _, _ = strings.Cut(text, "-- +goose Down")
 	text = comment.ReplaceAllString(text, "")
@@ -187,6 +209,3 @@ func TakesAway(text string) string {
 	}
 	return ""
 }
-
-// Marked tells whether a migration says that it takes something away.
-func Marked(text string) bool { return marked.MatchString(text) }

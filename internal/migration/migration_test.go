@@ -113,8 +113,23 @@ func TestTakesAway(t *testing.T) {
 		"ALTER TABLE a MODIFY COLUMN b String":                                  "MODIFY COLUMN",
 		"CREATE OR REPLACE VIEW a AS SELECT 1 COMMENT 'add, update or replace'": "",
 	} {
-		if got := TakesAway("-- +goose Up\n" + text + ";\n-- +goose Down\nDROP TABLE a;"); got != want {
+		if got := takesAway("-- +goose Up\n" + text + ";\n-- +goose Down\nDROP TABLE a;"); got != want {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestUnmarked(t *testing.T) {
+	files := fstest.MapFS{
+		"m/1_adds.sql":  {Data: []byte("-- +goose Up\nCREATE TABLE a (b TEXT);\n-- +goose Down\nDROP TABLE a;")},
+		"m/2_says.sql":  {Data: []byte("-- keystone:contract 1\n-- +goose Up\nDROP TABLE a;")},
+		"m/3_takes.sql": {Data: []byte("-- +goose Up\nDROP TABLE a;")},
+	}
+	found, err := Unmarked(files, "m")
+	if err != nil || len(found) != 1 || found["m/3_takes.sql"] != "DROP TABLE" {
+		t.Errorf("found %v, %v", found, err)
+	}
+	if _, err := Unmarked(files, "elsewhere"); err == nil {
+		t.Error("a folder without migrations has nothing to say")
 	}
 }
