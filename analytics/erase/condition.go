@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/keystone-cdp/keystone/analytics/schema"
 )
 
 // nodesAtOnce bounds one statement: ClickHouse takes some 256 kB of text.
@@ -33,7 +35,7 @@ func milli(t time.Time) string {
 
 // within is that a column of times is in the span of a node.
 func (n Node) within(column string) string {
-	c := column + " >= " + micro(columnTime(n.From))
+	c := column + " >= " + micro(schema.ColumnTime(n.From))
 	if !n.Until.IsZero() {
 		c += " AND " + column + " < " + micro(n.Until)
 	}
@@ -96,7 +98,7 @@ func (p *Person) activeNodes() []string {
 	return p.conditions(func(ids string, at time.Time) string {
 		return fmt.Sprintf("node IN (%s) AND first_at <= %s", ids, milli(at))
 	}, func(n Node) string {
-		c := fmt.Sprintf("node = '%s' AND first_at <= %s AND last_received >= %s", n.Node, milli(n.At), micro(columnTime(n.From)))
+		c := fmt.Sprintf("node = '%s' AND first_at <= %s AND last_received >= %s", n.Node, milli(n.At), micro(schema.ColumnTime(n.From)))
 		if !n.Until.IsZero() {
 			c += " AND first_received < " + micro(n.Until)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -74,19 +75,11 @@ func announce(ctx context.Context, conn driver.Conn, p *Person, now time.Time) e
 		}
 	}
 	for _, n := range p.Nodes {
-		if err := batch.Append(p.Tenant, p.Erasure, "node", n.Node, columnTime(n.From), columnTime(n.Until), n.At, now); err != nil {
+		if err := batch.Append(p.Tenant, p.Erasure, "node", n.Node, schema.ColumnTime(n.From), schema.ColumnTime(n.Until), n.At, now); err != nil {
 			return err
 		}
 	}
 	return batch.Send()
-}
-
-// columnTime is a time as the tables hold it: the zero time is 1970-01-01.
-func columnTime(t time.Time) time.Time {
-	if t.Unix() < 0 {
-		return time.Unix(0, 0).UTC()
-	}
-	return t
 }
 
 // awaitPoll is how often Await asks. The sinks speak every second or so.
@@ -178,16 +171,8 @@ FROM erasures WHERE tenant_id = $1 ORDER BY first, erasure_id, what, id`, tenant
 			p.Profiles = append(p.Profiles, n.Node)
 			continue
 		}
-		n.From, n.Until = rowTime(n.From), rowTime(n.Until)
+		n.From, n.Until = schema.RowTime(n.From), schema.RowTime(n.Until)
 		p.Nodes = append(p.Nodes, n)
 	}
 	return all, rows.Err()
-}
-
-// rowTime is a time that columnTime wrote.
-func rowTime(t time.Time) time.Time {
-	if t.Unix() == 0 && t.Nanosecond() == 0 {
-		return time.Time{}
-	}
-	return t
 }

@@ -80,21 +80,12 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 func (w *changeWork) flush(ctx context.Context, at span) error {
 	w.tables.load(w.now())
 	ctx, traced := w.traces.flush(ctx)
-	err := w.insertAll(ctx, at)
+	err := w.tables.insert(ctx, w.insert, at)
 	traced.end(err)
 	if err != nil {
 		return err
 	}
 	w.tables.reset()
-	return nil
-}
-
-func (w *changeWork) insertAll(ctx context.Context, at span) error {
-	for _, p := range w.tables.all {
-		if err := w.insert.insert(ctx, p.rowset, at, p.conn); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

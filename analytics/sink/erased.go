@@ -3,12 +3,12 @@ package sink
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/internal/jsonscan"
 )
@@ -100,21 +100,13 @@ func loadErased(ctx context.Context, conn driver.Conn) (*erased, error) {
 			e.profiles[key] = struct{}{}
 			continue
 		}
-		x.From, x.Until = rowTime(x.From), rowTime(x.Until)
+		x.From, x.Until = schema.RowTime(x.From), schema.RowTime(x.Until)
 		e.nodes[key] = e.nodes[key].With(x)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read who was erased: %w", err)
 	}
 	return e, nil
-}
-
-// rowTime is a time that columnTime wrote.
-func rowTime(t time.Time) time.Time {
-	if t.Unix() == 0 && t.Nanosecond() == 0 {
-		return time.Time{}
-	}
-	return t
 }
 
 // learnErasures reads who was erased, if there is more than is known.

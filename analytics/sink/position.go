@@ -10,6 +10,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/goccy/go-json"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -77,7 +78,7 @@ func writePositions(ctx context.Context, conn driver.Conn, table string, positio
 		if err != nil {
 			return fmt.Errorf("save position of %s: %w", at, err)
 		}
-		if err := batch.Append(at.topic, at.partition, p.next, string(text), columnTime(p.logSince), p.at); err != nil {
+		if err := batch.Append(at.topic, at.partition, p.next, string(text), schema.ColumnTime(p.logSince), p.at); err != nil {
 			return fmt.Errorf("save position of %s: %w", at, err)
 		}
 	}
@@ -139,7 +140,7 @@ func tableEnd(ctx context.Context, set *shard.Set, table string, at tp, from pos
 		err := conn.QueryRow(ctx, `
 SELECT if(count() = 0, $3, max(offset) + 1) FROM `+set.Local(table)+`
 WHERE topic = $1 AND partition = $2 AND offset >= $3 AND loaded_at >= fromUnixTimestamp64Milli($4, 'UTC')`,
-			at.topic, at.partition, from.next, columnTime(from.logSince).UnixMilli()).Scan(&end)
+			at.topic, at.partition, from.next, schema.ColumnTime(from.logSince).UnixMilli()).Scan(&end)
 		if err != nil {
 			return 0, fmt.Errorf("read end of %s in %s: %w", at, table, err)
 		}

@@ -115,10 +115,8 @@ func (r *Rebuilder) Rebuild(ctx context.Context, at Standing, snapshot iter.Seq2
 	bytes := 0
 	flush := func() error {
 		tables.load(r.now())
-		for _, p := range tables.all {
-			if err := r.insert.insert(ctx, p.rowset, batch, p.conn); err != nil {
-				return err
-			}
+		if err := tables.insert(ctx, r.insert, batch); err != nil {
+			return err
 		}
 		rows += int64(tables.rows())
 		tables.reset()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -39,7 +40,7 @@ func (r *mergeRows) add(tenant uuid.UUID, m *event.Merge, at tp, offset int64) {
 	r.loser.add(m.LoserID)
 	r.kind.add(m.Kind)
 	r.cause.add(m.Cause)
-	r.mergedAt.add(columnTime(m.MergedAt))
+	r.mergedAt.add(schema.ColumnTime(m.MergedAt))
 	r.winnerBefore.add(marshal(m.Winner))
 	r.loserBefore.add(marshal(m.Loser))
 	r.identifiers.add(marshal(m.MovedIdentifiers))
@@ -85,6 +86,6 @@ func (r *lineageRows) add(tenant, profile uuid.UUID, a *event.AttributeChange, a
 	r.newValue.add(jsonText(a.New))
 	r.cause.add(a.Cause)
 	r.causeKind.add(a.CauseKind)
-	r.eventTime.add(columnTime(a.EventTime))
-	r.processedAt.add(columnTime(a.ProcessedAt))
+	r.eventTime.add(schema.ColumnTime(a.EventTime))
+	r.processedAt.add(schema.ColumnTime(a.ProcessedAt))
 }

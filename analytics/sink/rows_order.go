@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -60,9 +61,9 @@ func (r *orderRows) add(tenant uuid.UUID, o *event.OrderState) {
 	r.shipping.addText(o.Shipping)
 	r.discount.addText(o.Discount)
 	r.coupon.add(o.Coupon)
-	r.firstEvent.add(columnTime(o.FirstEvent))
-	r.lastEvent.add(columnTime(o.LastEvent))
-	r.completedAt.add(columnTime(o.CompletedAt))
+	r.firstEvent.add(schema.ColumnTime(o.FirstEvent))
+	r.lastEvent.add(schema.ColumnTime(o.LastEvent))
+	r.completedAt.add(schema.ColumnTime(o.CompletedAt))
 	r.version.add(uint64(o.Version))
 }
 
@@ -94,6 +95,6 @@ func (r *productRows) add(tenant uuid.UUID, p *event.ProductState) {
 	r.price.addText(p.Price)
 	r.category.add(p.Category)
 	r.skeleton.add(p.Skeleton)
-	r.firstSeen.add(columnTime(p.FirstSeen))
+	r.firstSeen.add(schema.ColumnTime(p.FirstSeen))
 	r.version.add(uint64(p.Version))
 }

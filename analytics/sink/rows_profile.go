@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -30,7 +31,7 @@ func (r *identityRows) add(tenant uuid.UUID, i *event.IdentifierState) {
 	r.rows++
 	r.tenant.add(tenant)
 	r.node.add(i.Node)
-	r.validFrom.add(columnTime(i.ValidFrom))
+	r.validFrom.add(schema.ColumnTime(i.ValidFrom))
 	r.kind.add(i.Kind)
 	r.value.add(i.Value)
 	r.profile.add(i.ProfileID)
@@ -66,16 +67,16 @@ func (r *profileRows) add(tenant, profile uuid.UUID, p *event.ProfileState) {
 	r.profile.add(profile)
 	r.kind.add(p.Kind)
 	r.attributes.add(jsonText(p.Attributes))
-	r.firstSeen.add(columnTime(p.FirstSeen))
-	r.lastSeen.add(columnTime(p.LastSeen))
+	r.firstSeen.add(schema.ColumnTime(p.FirstSeen))
+	r.lastSeen.add(schema.ColumnTime(p.LastSeen))
 	r.events.add(uint64(p.EventCount))
 	r.tracks.add(uint64(p.TrackCount))
 	r.pages.add(uint64(p.PageCount))
 	r.identifies.add(uint64(p.IdentifyCount))
-	r.attributesAt.add(columnTime(p.AttributesAt))
+	r.attributesAt.add(schema.ColumnTime(p.AttributesAt))
 	r.version.add(uint64(p.Version))
-	r.created.add(columnTime(p.CreatedAt))
-	r.update.add(columnTime(p.UpdatedAt))
+	r.created.add(schema.ColumnTime(p.CreatedAt))
+	r.update.add(schema.ColumnTime(p.UpdatedAt))
 	r.mergedInto.add(p.MergedInto)
 	var deleted uint8
 	if p.MergedInto != uuid.Nil {

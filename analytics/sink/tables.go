@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"context"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -66,6 +67,16 @@ func (t *changeTables) load(at time.Time) {
 	t.lineage.load(at)
 }
 
+// insert writes them, table after table.
+func (t *changeTables) insert(ctx context.Context, w *inserter, at span) error {
+	for _, p := range t.all {
+		if err := w.insert(ctx, p.rowset, at, p.conn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // add adds one record's rows; those of merges and lineage where they are wanted.
 func (t *changeTables) add(c *event.Change, at tp, offset int64, merges, lineage bool) {
 	for i := range c.Identifiers {
@@ -90,14 +101,6 @@ func (t *changeTables) add(c *event.Change, at tp, offset int64, merges, lineage
 			t.lineage.add(c.TenantID, c.ProfileID, &c.Lineage[i], at, offset)
 		}
 	}
-}
-
-// columnTime is a time as the tables hold it: the zero time, and what is before 1970, is 1970-01-01.
-func columnTime(t time.Time) time.Time {
-	if t.Unix() < 0 {
-		return time.Unix(0, 0).UTC()
-	}
-	return t
 }
 
 // jsonText is raw JSON fit for ClickHouse; empty where there is none.
