@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -305,9 +304,4 @@ func (c *eraseFlags) with(a *app, work func(*erasing) error) error {
 		defer w.close()
 		return work(w)
 	})
-}
-
-// deadline bounds one wait.
-func deadline(a *app, wait time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(a.ctx, wait)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -159,7 +160,7 @@ func (w *erasing) announce(p *erase.Person, wait time.Duration) error {
 		return err
 	}
 	w.say("waits for the sinks to know")
-	ctx, cancel := deadline(w.a, wait)
+	ctx, cancel := context.WithTimeout(w.a.ctx, wait)
 	defer cancel()
 	return erase.Await(ctx, w.conn, w.admin, analytics.DefaultConfig().Sink.Group, rows)
 }

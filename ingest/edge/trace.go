@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -113,31 +114,19 @@ func (x *spans) outcome(o produce.Outcome) {
 	if x == nil || x.followed == nil {
 		return
 	}
-	for _, r := range o.Logged {
-		if r == x.followed {
-			x.send.SetAttributes(trace.Partition(r.Partition), trace.Offset(r.Offset))
-			x.followed = nil
-			return
-		}
-	}
-	for _, r := range o.Refused {
-		if r == x.followed {
-			trace.Fail(x.send, event.CodeTooLarge)
-			x.followed = nil
-			return
-		}
-	}
-	for _, r := range o.Failed {
-		if r == x.followed {
-			trace.Fail(x.send, codeUnavailable)
-			x.followed = nil
-			return
-		}
-	}
-	if o.Spooled > 0 {
+	switch r := x.followed; {
+	case slices.Contains(o.Logged, r):
+		x.send.SetAttributes(trace.Partition(r.Partition), trace.Offset(r.Offset))
+	case slices.Contains(o.Refused, r):
+		trace.Fail(x.send, event.CodeTooLarge)
+	case slices.Contains(o.Failed, r):
+		trace.Fail(x.send, codeUnavailable)
+	case o.Spooled > 0:
 		x.send.SetAttributes(trace.SpooledKey.Bool(true))
-		x.followed = nil
+	default:
+		return
 	}
+	x.followed = nil
 }
 
 // sent ends the handing over of so many events.

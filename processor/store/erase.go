@@ -1,9 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keystone-cdp/keystone/internal/event"
+	"github.com/keystone-cdp/keystone/processor/identity"
 	"github.com/keystone-cdp/keystone/sql"
 )
 
@@ -267,7 +268,7 @@ func (x *eraser) decide(last time.Time) {
 			if !x.theirs(s.owner) {
 				continue
 			}
-			n := ErasedNode{Node: node, Erasure: event.Erasure{From: known0(s.from), At: e.Until}}
+			n := ErasedNode{Node: node, Erasure: event.Erasure{From: s.from.UTC(), At: e.Until}}
 			if i+1 < len(spans) {
 				n.Until = spans[i+1].from
 			}
@@ -282,29 +283,18 @@ func (x *eraser) adopt() {
 	e := x.e
 	e.State = ErasureStored
 	e.FinishedAt = nil
+	named := e.byNode()
 	for _, node := range x.nodes() {
-		if slices.ContainsFunc(e.Nodes, func(n ErasedNode) bool { return n.Node == node }) {
+		if named[node] != nil {
 			continue
 		}
 		e.Nodes = append(e.Nodes, ErasedNode{Node: node, Erasure: event.Erasure{At: e.Until}})
 	}
 }
 
-// known0 is the zero time where a row says since ever.
-func known0(at time.Time) time.Time {
-	if at.IsZero() {
-		return time.Time{}
-	}
-	return at.UTC()
-}
-
 // nodes are those concerned, in order.
 func (x *eraser) nodes() []uuid.UUID {
-	all := make([]uuid.UUID, 0, len(x.spans))
-	for n := range x.spans {
-		all = append(all, n)
-	}
-	return distinctIDs(all)
+	return slices.SortedFunc(maps.Keys(x.spans), identity.CompareIDs)
 }
 
 // count tells what else there is.
@@ -331,16 +321,15 @@ func (x *eraser) save(ctx context.Context) error {
 	profiles := uuidColumn(e.Profiles)
 	var blank, marked, owners uuids
 	var blankErased, markedErased texts
+	erased := e.byNode()
 	for _, node := range x.nodes() {
 		all, present := event.Erasures(nil), nodeSpan{}
 		if i := slices.IndexFunc(x.spans[node], func(s nodeSpan) bool { return s.present }); i >= 0 {
 			present = x.spans[node][i]
 			all = present.erased
 		}
-		for _, n := range e.Nodes {
-			if n.Node == node {
-				all = all.With(n.Erasure)
-			}
+		for _, part := range erased[node] {
+			all = all.With(part)
 		}
 		text, err := json.Marshal(all)
 		if err != nil {
@@ -377,6 +366,6 @@ func (x *eraser) save(ctx context.Context) error {
 }
 
 func distinctIDs(ids []uuid.UUID) []uuid.UUID {
-	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(ids, identity.CompareIDs)
 	return slices.Compact(ids)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-json"
@@ -57,17 +58,16 @@ type Remainder struct {
 
 // Names tells whether an erasure is about an identifier or a profile.
 func (e *Erasure) Names(id uuid.UUID) bool {
-	for _, p := range e.Profiles {
-		if p == id {
-			return true
-		}
-	}
+	return slices.Contains(e.Profiles, id) || slices.ContainsFunc(e.Nodes, func(n ErasedNode) bool { return n.Node == id })
+}
+
+// byNode is what is erased of each identifier.
+func (e *Erasure) byNode() map[uuid.UUID][]event.Erasure {
+	by := make(map[uuid.UUID][]event.Erasure, len(e.Nodes))
 	for _, n := range e.Nodes {
-		if n.Node == id {
-			return true
-		}
+		by[n.Node] = append(by[n.Node], n.Erasure)
 	}
-	return false
+	return by
 }
 
 func (e *Erasure) queue(batch *pgx.Batch) error {
