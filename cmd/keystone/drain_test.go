@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-json"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -39,11 +38,7 @@ func edges(t *testing.T) *installation {
 	in := install(t)
 	in.run("migrate")
 	in.run("tenants", "create", "shop")
-	if err := json.Unmarshal([]byte(in.run("keys", "create", "--tenant", "shop", "--scope", "tracker")), &struct {
-		Key *string `json:"key"`
-	}{&in.client.TrackerKey}); err != nil {
-		t.Fatal(err)
-	}
+	in.client.TrackerKey = in.key("shop", "tracker")
 	return in
 }
 

@@ -36,10 +36,7 @@ type erasedShop struct {
 func (in *installation) shop(slug string) *erasedShop {
 	in.t.Helper()
 	s := &erasedShop{installation: in, slug: slug, id: fields(in.t, in.run("tenants", "create", slug))["tenant_id"].(string)}
-	key := func(scope string) string {
-		return fields(in.t, in.run("keys", "create", "--tenant", slug, "--scope", scope))["key"].(string)
-	}
-	s.tracker, s.bulk = key("tracker"), key("integration")
+	s.tracker, s.bulk = in.key(slug, "tracker"), in.key(slug, "integration")
 	return s
 }
 

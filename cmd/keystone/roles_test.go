@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-json"
-
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest/kafka"
 )
@@ -75,6 +73,12 @@ func (in *installation) run(args ...string) string {
 		in.t.Fatalf("keystone %s: %v: %s%s", strings.Join(args, " "), err, &errs, &out)
 	}
 	return out.String()
+}
+
+// key makes an API key.
+func (in *installation) key(tenant, scope string) string {
+	in.t.Helper()
+	return fields(in.t, in.run("keys", "create", "--tenant", tenant, "--scope", scope))["key"].(string)
 }
 
 // role is a running role.
@@ -171,11 +175,7 @@ func TestRoles(t *testing.T) {
 	in.run("migrate")
 	in.run("migrate") // again does nothing
 	in.run("tenants", "create", "shop")
-	if err := json.Unmarshal([]byte(in.run("keys", "create", "--tenant", "shop", "--scope", "tracker")), &struct {
-		Key *string `json:"key"`
-	}{&in.client.TrackerKey}); err != nil {
-		t.Fatal(err)
-	}
+	in.client.TrackerKey = in.key("shop", "tracker")
 
 	edge := in.start("edge listens", "edge", "--listen", "127.0.0.1:0", "--spool-dir", filepath.Join(t.TempDir(), "spool"))
 	sink := in.start("running", "sink")

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-json"
-
 	"github.com/keystone-cdp/keystone/internal/embedded/broker"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/trace/tracetest"
@@ -40,11 +38,7 @@ func TestTraceFromEdgeToClickHouse(t *testing.T) {
 	in.brokers = strings.Join(b.Addrs(), ",")
 	in.run("migrate")
 	in.run("tenants", "create", "shop")
-	if err := json.Unmarshal([]byte(in.run("keys", "create", "--tenant", "shop", "--scope", "tracker")), &struct {
-		Key *string `json:"key"`
-	}{&in.client.TrackerKey}); err != nil {
-		t.Fatal(err)
-	}
+	in.client.TrackerKey = in.key("shop", "tracker")
 	edge := in.start("edge listens", "edge", "--listen", "127.0.0.1:0", "--spool-dir", filepath.Join(t.TempDir(), "spool"))
 	sink := in.start("running", "sink")
 	processor := in.start("running", "processor")
