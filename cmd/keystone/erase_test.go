@@ -60,7 +60,8 @@ func (s *erasedShop) backfill(events ...string) {
 	s.run("lag", "--wait", "120s")
 }
 
-// annsEvents are what Ann does, some of it beside others.
+// annsEvents are what Ann does, some of it beside others. The identify that changes her street is the last
+// one by time: an earlier one would be late or not by the order in which partitions are read (spec 2.6).
 func annsEvents(prefix string) []string {
 	all := []string{
 		`{"anonymous_id":"zq7-phone","event_type":"page","context":{"user_agent":"Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0","page":{"url":"https://shop.example/account/zq7?utm_source=zq7-mail","title":"zq7's account"}}}`,
@@ -68,9 +69,9 @@ func annsEvents(prefix string) []string {
 		`{"anonymous_id":"zq7-phone","identity":{"email":"Ann-zq7@example.com","crm_id":"zq7-crm"},"event_type":"identify","payload":{"street":"zq7 road"}}`,
 		`{"anonymous_id":"zq7-phone","event_type":"track","event_name":"Order Completed","payload":{"order_id":"zq7-1","total":7.5,"coupon":"zq7","products":[{"product_id":"p-1","name":"Pan"}]}}`,
 		`{"anonymous_id":"zq7-tablet","event_type":"page","context":{"page":{"url":"https://shop.example/start"}},"free":"zq7"}`,
-		`{"event_type":"identify","identity":"ann-zq7@example.com","payload":{"street":"zq7 lane"}}`,
 		`{"anonymous_id":"zq7-tablet","identity":"ann-zq7@example.com","event_type":"identify","context":{"traits":{"pet":"zq7 cat"}}}`,
 		`{"anonymous_id":"pad","identity":"ann-zq7@example.com","event_type":"identify","payload":{"note":"zq7"}}`,
+		`{"event_type":"identify","identity":"ann-zq7@example.com","payload":{"street":"zq7 lane"}}`,
 		`{"anonymous_id":"pad","event_type":"page","context":{"page":{"url":"https://shop.example/zq7/pad"}}}`,
 	}
 	begin := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
