@@ -131,6 +131,43 @@ FULL JOIN (SELECT node FROM active_nodes WHERE tenant_id = $1 GROUP BY node) AS 
 }
 
 // A member that has not said that it knows is waited for, and named.
+// A page that nobody else opened is not remembered by the rollup either, nor by the partition of a copy that was
+// taken out; a page that somebody else opened is.
+func TestPagesOfCopies(t *testing.T) {
+	conn := open(t)
+	ann, bob := event.NodeID(tenant, event.KindAnonymous, "ann"), event.NodeID(tenant, event.KindAnonymous, "bob")
+	for i, row := range []struct {
+		node      uuid.UUID
+		path      string
+		partition int32
+	}{{ann, "/ann", 0}, {ann, "/ann", 1}, {ann, "/start", 0}, {bob, "/start", 1}, {bob, "/bob", 1}} {
+		if err := conn.Exec(t.Context(), `INSERT INTO events (tenant_id, event_type, profile_node, timestamp, received_at, host, path, topic, partition, offset, loaded_at)
+VALUES ($1, 'page', $2, $3, $3, 'shop.example', $4, $5, $6, $7, $3)`, tenant, row.node, noon, row.path, event.TopicEvents, row.partition, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, statement := range []string{ // the second view of /ann was the first one's copy
+		"INSERT INTO removed_copies SELECT tenant_id, toDate(timestamp), topic, partition, offset FROM events WHERE offset = 1",
+		"DELETE FROM events WHERE offset = 1",
+	} {
+		if err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := &Person{Tenant: tenant, Nodes: []Node{{Node: ann, Erasure: event.Erasure{At: noon}}}}
+	removed := map[string]uint64{}
+	if err := Remove(t.Context(), conn, p, func(table string, rows uint64) error { removed[table] = rows; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	if err := conn.QueryRow(t.Context(), "SELECT arraySort(groupArray(path || toString(partition))) FROM page_days").Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"/bob1", "/start1"}; !slices.Equal(left, want) || removed["events"] != 2 {
+		t.Errorf("left %q, want %q; removed %v", left, want, removed)
+	}
+}
+
 func TestAwaitNamesTheIgnorant(t *testing.T) {
 	conn, brokers := open(t), enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 1})
 	client := func(opts ...kgo.Opt) *kgo.Client {

@@ -209,6 +209,7 @@ const pageKey = "cityHash64(day, host, path, topic, partition)"
 
 // pages are the rows of page_days that count nothing but views of the person's, by hash: an address may be
 // personal that nobody else ever opened. What others opened too stays as it was counted: places in the log.
+// A copy of a message that was taken out of events again is nobody's view.
 func (p *Person) pages(ctx context.Context, conn driver.Conn) ([]uint64, error) {
 	// One statement for all nodes would be too long; a page that two parts of a mega-profile share, and
 	// nobody else, stays.
@@ -222,18 +223,26 @@ WITH mine AS
 	WHERE event_type = 'page' AND CONDITION
 	GROUP BY day, host, path, topic, partition
 )
-SELECT cityHash64(mine.day, mine.host, mine.path, mine.topic, mine.partition)
-FROM mine
-INNER JOIN
+SELECT cityHash64(counted.day, counted.host, counted.path, counted.topic, counted.partition)
+FROM
 (
 	SELECT day, host, path, topic, partition, groupBitmapMergeState(offsets) AS all
 	FROM page_days
-	WHERE tenant_id = 'TENANT' AND (day, host, path, topic, partition) IN (SELECT day, host, path, topic, partition FROM mine)
+	WHERE tenant_id = 'TENANT' AND (day, host, path) IN (SELECT day, host, path FROM mine)
 	GROUP BY day, host, path, topic, partition
 ) AS counted
+LEFT JOIN mine
 	ON counted.day = mine.day AND counted.host = mine.host AND counted.path = mine.path AND counted.topic = mine.topic
 		AND counted.partition = mine.partition
-WHERE bitmapAndnotCardinality(counted.all, mine.theirs) = 0`))
+LEFT JOIN
+(
+	SELECT day, topic, partition, groupBitmapState(toUInt64(offset)) AS copies
+	FROM removed_copies
+	WHERE tenant_id = 'TENANT'
+	GROUP BY day, topic, partition
+) AS removed
+	ON counted.day = removed.day AND counted.topic = removed.topic AND counted.partition = removed.partition
+WHERE bitmapAndnotCardinality(bitmapAndnot(counted.all, mine.theirs), removed.copies) = 0`))
 		if err != nil {
 			return nil, err
 		}

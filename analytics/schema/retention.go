@@ -26,7 +26,7 @@ var (
 var timed = []struct {
 	table, column string
 	more          int // days that the column's value comes before the row's own end
-}{{"events", "timestamp", 0}, {"touches", "timestamp", 0}, {"active_nodes", "day", 1}, {"page_days", "day", 1}}
+}{{"events", "timestamp", 0}, {"touches", "timestamp", 0}, {"active_nodes", "day", 1}, {"page_days", "day", 1}, {"removed_copies", "day", 1}}
 
 // Retain makes events and their rollups forget: rows whose event time is more than so many days ago, by tenant. A tenant
 // without days keeps its rows for ever, and what is not in days loses the rule it had. ClickHouse removes

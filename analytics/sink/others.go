@@ -140,6 +140,13 @@ type place struct {
 	shard int
 }
 
+// What the rollups have to leave out is noted down first: whatever fails in between is done again as a whole.
+const noteCopies = `
+INSERT INTO %s (tenant_id, day, topic, partition, offset)
+SELECT tenant_id, toDate(timestamp), topic, partition, offset FROM %s WHERE ` + atOffsets
+
+const atOffsets = `topic = $1 AND partition = $2 AND offset IN $3`
+
 // settle takes the later copies of messages out of the table that two processes took at once: all but
 // the first of each, the same ones whoever asks.
 func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []int64) error {
@@ -157,7 +164,11 @@ func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []in
 		}
 	}
 	for p, offsets := range later {
-		err := set.All()[p.shard].Exec(ctx, "DELETE FROM "+set.Local(tableEvents)+" WHERE topic = $1 AND partition = $2 AND offset IN $3", p.topic, p.partition, offsets)
+		conn, events := set.All()[p.shard], set.Local(tableEvents)
+		err := conn.Exec(ctx, fmt.Sprintf(noteCopies, set.Local(tableRemovedCopies), events), p.topic, p.partition, offsets)
+		if err == nil {
+			err = conn.Exec(ctx, "DELETE FROM "+events+" WHERE "+atOffsets, p.topic, p.partition, offsets)
+		}
 		if err != nil {
 			return fmt.Errorf("take copies of messages of %s out: %w", at, err)
 		}

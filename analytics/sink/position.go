@@ -26,6 +26,7 @@ const (
 	tableProducts         = "products"
 	tablePositions        = "sink_positions"
 	tableErasures         = "erasures"
+	tableRemovedCopies    = "removed_copies"
 )
 
 // position is how far a partition is in the tables. Of keystone.changes it also holds what was taken

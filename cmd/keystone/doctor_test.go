@@ -31,11 +31,12 @@ func (in *installation) examine(args ...string) *doctor.Report {
 	return report
 }
 
-// stoppedAt wants the doctor to say that its event stopped somewhere, and nothing else to be wrong.
+// stoppedAt wants the doctor to say that its event stopped somewhere, and nothing else to be wrong. How full
+// the disk is on which the test runs is none of its business.
 func (in *installation) stoppedAt(report *doctor.Report, text string) {
 	in.t.Helper()
 	for _, f := range report.Findings {
-		if f.Level == doctor.Stops && !strings.Contains(f.Found, text) || f.Level == doctor.Warning {
+		if f.Level == doctor.Stops && !strings.Contains(f.Found, text) || f.Level == doctor.Warning && f.Check != "disk" {
 			in.t.Errorf("unexpected: %+v", f)
 		}
 	}

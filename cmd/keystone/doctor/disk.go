@@ -29,8 +29,9 @@ func (d *Doctor) checkSpool(context.Context) {
 		return
 	}
 	d.report.ok("spool", "%s can be written to", dir)
-	block := uint64(stat.Bsize)
-	d.space("the spool's disk", stat.Bavail*block, stat.Blocks*block, uint64(max(0, lanes*d.cfg.SpoolBytes-used(dir))))
+	// As df has it: what is kept for root is no part of the disk.
+	block, total := uint64(stat.Bsize), stat.Blocks-stat.Bfree+stat.Bavail
+	d.space("the spool's disk", stat.Bavail*block, total*block, uint64(max(0, lanes*d.cfg.SpoolBytes-used(dir))))
 }
 
 func writable(dir string) error {
