@@ -22,6 +22,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/ingest/job"
 	"github.com/keystone-cdp/keystone/ingest/key"
+	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -67,14 +68,14 @@ func (*stores) JobStatus(context.Context, uuid.UUID, uuid.UUID) (job.Status, err
 	return job.Status{}, job.ErrUnknownJob
 }
 
+// freePort is none of the kernel's choice: that may be somebody else's by the time it is listened on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := embedded.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func broker(t testing.TB, port int, dir string) *kfake.Cluster {

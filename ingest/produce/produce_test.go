@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keystone-cdp/keystone/ingest/spool"
+	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest/kafka"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -59,12 +60,11 @@ func newBroker(t *testing.T) *broker {
 func newFake(t *testing.T) *broker {
 	t.Helper()
 	enginetest.KfakeOnly(t, "it injects faults")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := embedded.FreePort() // one of the kernel's choice may be somebody else's by the time of start
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{t: t, port: l.Addr().(*net.TCPAddr).Port, dir: t.TempDir()}
-	_ = l.Close()
+	b := &broker{t: t, port: port, dir: t.TempDir()}
 	t.Cleanup(b.stop)
 	return b
 }
