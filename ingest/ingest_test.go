@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	patience   = 30 * time.Second
+	patience   = 2 * time.Minute
 	partitions = 3
 	testKey    = "ks_int_0123456789abcdef0123456789abcdef"
 )
@@ -113,7 +113,7 @@ func start(t testing.TB, cfg Config) *Ingest {
 
 func stopIt(t testing.TB, i *Ingest) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := i.Stop(ctx); err != nil {
 		t.Error(err)

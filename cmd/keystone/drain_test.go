@@ -96,7 +96,7 @@ func (in *installation) crowdOf(url string, send http.RoundTripper, event func(c
 }
 
 func (c *crowd) one(body string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader([]byte(body)))
 	if err != nil {

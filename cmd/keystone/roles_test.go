@@ -138,7 +138,7 @@ func (r *role) ends() {
 	r.t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(stopTimeout):
 		r.t.Fatalf("%s does not stop:\n%s", r.name, r.log)
 	}
 	if r.err != nil {

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func config(endpoint string) trace.Config {
 	c := trace.DefaultConfig()
