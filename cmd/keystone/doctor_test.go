@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,11 +32,12 @@ func (in *installation) examine(args ...string) *doctor.Report {
 	return report
 }
 
-// stoppedAt wants the doctor to say that its event stopped somewhere, and nothing else to be wrong.
+// stoppedAt wants the doctor to say that its event stopped somewhere, and nothing else to be wrong. How full this
+// machine's disk is, is no matter of the installation's.
 func (in *installation) stoppedAt(report *doctor.Report, text string) {
 	in.t.Helper()
 	for _, f := range report.Findings {
-		if f.Level == doctor.Stops && !strings.Contains(f.Found, text) || f.Level == doctor.Warning {
+		if f.Level == doctor.Stops && !strings.Contains(f.Found, text) || f.Level == doctor.Warning && f.Check != "disk" {
 			in.t.Errorf("unexpected: %+v", f)
 		}
 	}
@@ -132,7 +134,8 @@ func TestDoctor(t *testing.T) {
 func TestDoctorOfDev(t *testing.T) {
 	d := startDev(t, lived(t))
 	out := d.keystone(t, "doctor")
-	if !strings.Contains(out, "Nothing stops events; 0 warnings.") || !strings.Contains(out, "came through on all 4 partitions") {
+	warnings := strings.Count(out, "\nWARNING  disk ") // this machine's
+	if !strings.Contains(out, fmt.Sprintf("\nNothing stops events; %d warnings.\n", warnings)) || !strings.Contains(out, "came through on all 4 partitions") {
 		t.Error(out)
 	}
 	key := fields(t, d.keystone(t, "keys", "create", "--tenant", "demo", "--scope", "tracker"))
