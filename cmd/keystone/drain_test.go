@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystone-cdp/keystone/cmd/keystone/doctor"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -156,7 +157,8 @@ func (c *crowd) more(t *testing.T, n int64) {
 	}
 }
 
-// end stops the load and wants no failure, and each event in the log exactly once.
+// end stops the load and wants no failure, and each event in the log exactly once; where an edge was too
+// impatient for the log, which a machine under load can make of any, some may be there twice under one id.
 func (c *crowd) end(in *installation) {
 	in.t.Helper()
 	close(c.stop)
@@ -167,8 +169,18 @@ func (c *crowd) end(in *installation) {
 	if len(c.failed) > 0 {
 		in.t.Errorf("%d of %d requests failed", len(c.failed), int64(len(c.failed))+c.taken.Load())
 	}
+	impatient := false
+	for _, r := range in.edges {
+		impatient = impatient || strings.Contains(r.log.String(), "the log does not answer; spooling")
+	}
+	for _, admin := range in.edgeAdmins() {
+		waitFor(in.t, func() bool {
+			n, err := doctor.Spooled(in.t.Context(), admin)
+			return err == nil && n == 0
+		})
+	}
 	records, ids := in.logged()
-	if records != c.taken.Load() || int64(len(ids)) != c.taken.Load() {
+	if records != c.taken.Load() && (!impatient || records < c.taken.Load()) || int64(len(ids)) != c.taken.Load() {
 		in.t.Errorf("the log holds %d records with %d ids; %d events were acknowledged", records, len(ids), c.taken.Load())
 	}
 	in.t.Logf("%d events, %d answers closed their connection", c.taken.Load(), c.closes.Load())

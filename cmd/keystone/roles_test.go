@@ -62,15 +62,14 @@ func (in *installation) command(args ...string) *exec.Cmd {
 		"KEYSTONE_ADMIN_LISTEN=127.0.0.1:0")
 	cmd.Env = append(cmd.Env, in.env...)
 	if args[0] == "lag" {
-		cmd.Env = append(cmd.Env, "KEYSTONE_EDGE_ADMIN_URLS="+in.edgeAdmins())
+		cmd.Env = append(cmd.Env, "KEYSTONE_EDGE_ADMIN_URLS="+strings.Join(in.edgeAdmins(), ","))
 	}
 	return cmd
 }
 
 // edgeAdmins are those of the edges that run. One for whom the log is away longer than it has patience has
 // events in its spool: on a machine under load any may.
-func (in *installation) edgeAdmins() string {
-	var all []string
+func (in *installation) edgeAdmins() (all []string) {
 	for _, r := range in.edges {
 		select {
 		case <-r.done:
@@ -79,7 +78,7 @@ func (in *installation) edgeAdmins() string {
 			all = append(all, "http://"+r.logged("admin"))
 		}
 	}
-	return strings.Join(all, ",")
+	return all
 }
 
 // run runs a command to its end and answers what it printed.
