@@ -72,14 +72,14 @@ demo-page: build ## Serve a shop with the tracker in it, for a running `make run
 .PHONY: test
 test: setup sdks build ## Run all tests with the race detector
 	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
-	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 14m $(TESTFLAGS) ./...
+	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 40m $(TESTFLAGS) ./...
 
 .PHONY: kafka
 kafka: $(KAFKA) ## Install Apache Kafka for the tests (pinned, through Maven; needs Java 17)
 
 # One package after the other: each has a Kafka, a PostgreSQL and a ClickHouse of its own.
 KAFKA_TESTS := ./internal/embedded/enginetest/... ./processor ./processor/consume ./processor/outbox ./analytics ./analytics/sink ./ingest/produce
-ON_KAFKA    := KEYSTONE_TEST_LOG=kafka $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 10m $(TESTFLAGS)
+ON_KAFKA    := KEYSTONE_TEST_LOG=kafka $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS)
 
 .PHONY: test-kafka
 test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
@@ -89,16 +89,16 @@ test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 # Two ClickHouse servers of one shard each, in place of the one.
 .PHONY: test-shards
 test-shards: setup build ## Run the tests of the sink, the rollups and all views on two shards of ClickHouse
-	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 10m $(TESTFLAGS) ./analytics/sink ./analytics/rollup
-	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 10m $(TESTFLAGS) -run '^(TestViews|TestRoles|TestDoctor)$$' ./bench/cookbook ./cmd/keystone
+	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS) ./analytics/sink ./analytics/rollup
+	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS) -run '^(TestViews|TestRoles|TestDoctor)$$' ./bench/cookbook ./cmd/keystone
 
 .PHONY: test-upgrade
 test-upgrade: setup build ## Upgrade, roll back, back up and restore a running installation
-	KEYSTONE_DRILL=1 $(GO_TOOL) gotestsum --format testname -- -count 1 -timeout 20m -run '^(TestUpgrade|TestBackup)' $(TESTFLAGS) ./cmd/keystone
+	KEYSTONE_DRILL=1 $(GO_TOOL) gotestsum --format testname -- -count 1 -timeout 60m -run '^(TestUpgrade|TestBackup)' $(TESTFLAGS) ./cmd/keystone
 
 .PHONY: test-erase
 test-erase: setup build ## Erase a person from running roles, killed in between, and read the log again
-	KEYSTONE_DRILL=1 go test -count=1 -timeout 10m -run '^TestErase$$' ./cmd/keystone
+	KEYSTONE_DRILL=1 go test -count=1 -timeout 30m -run '^TestErase$$' ./cmd/keystone
 
 SEED ?= $(shell date +%s)
 CHAOS ?= -chaos.long -chaos.events=200000 -chaos.faults=10000 -chaos.rounds=6 -chaos.rate=1.25 -chaos.children=2 -chaos.outage=65s
@@ -144,7 +144,7 @@ sbom: build ## List what ./bin/keystone is made of, as CycloneDX JSON, in bin/ke
 # A module of its own, with the code of those whose files are checked.
 .PHONY: test-deploy
 test-deploy: ## Check deploy/: compose files, units, chart, image, alerts, dashboards
-	cd deploy/check && go test -count=1 -timeout 15m ./...
+	cd deploy/check && go test -count=1 -timeout 30m ./...
 
 .PHONY: lint
 lint: ## Run the linters
@@ -160,7 +160,7 @@ bench: setup build ## One number for each stage: edge, processor, sink
 
 .PHONY: guard
 guard: ## Hold the edge's processor time to the ratio that has been reached (on a quiet machine)
-	KEYSTONE_BENCH_GUARD=1 go test -count=1 -v -run Ratio -timeout 10m ./bench/edge
+	KEYSTONE_BENCH_GUARD=1 go test -count=1 -v -run Ratio -timeout 30m ./bench/edge
 
 # A module of its own: what they need is no matter of Keystone's.
 .PHONY: peers
@@ -169,7 +169,7 @@ peers: ## Build what the edge is measured beside (the OpenTelemetry Collector, B
 
 .PHONY: bench-once
 bench-once: setup build ## Every benchmark once, to see that it still runs
-	go test -short -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
+	go test -short -run '^$$' -bench . -benchtime 1x -timeout 40m ./...
 
 .PHONY: clean
 clean: ## Remove what was built, and the data of `make run`

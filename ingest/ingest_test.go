@@ -22,6 +22,7 @@ import (
 
 	"github.com/keystone-cdp/keystone/ingest/job"
 	"github.com/keystone-cdp/keystone/ingest/key"
+	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	patience   = 30 * time.Second
+	patience   = 2 * time.Minute
 	partitions = 3
 	testKey    = "ks_int_0123456789abcdef0123456789abcdef"
 )
@@ -67,14 +68,14 @@ func (*stores) JobStatus(context.Context, uuid.UUID, uuid.UUID) (job.Status, err
 	return job.Status{}, job.ErrUnknownJob
 }
 
+// freePort is none of the kernel's choice: that may be somebody else's by the time it is listened on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := embedded.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func broker(t testing.TB, port int, dir string) *kfake.Cluster {
@@ -112,7 +113,7 @@ func start(t testing.TB, cfg Config) *Ingest {
 
 func stopIt(t testing.TB, i *Ingest) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := i.Stop(ctx); err != nil {
 		t.Error(err)

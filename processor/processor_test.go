@@ -35,6 +35,9 @@ func newProcessor(t *testing.T, dsn string, brokers []string) *Processor {
 	return p
 }
 
+// patience bounds every wait of the tests.
+const patience = 2 * time.Minute
+
 // The whole role: started on an empty log, it processes what comes, stops in time, and leaves nothing
 // running.
 func TestProcessor(t *testing.T) {
@@ -84,7 +87,7 @@ func TestProcessor(t *testing.T) {
 	if err := client.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for done := int64(0); done < events; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d events processed", done, events)
@@ -102,7 +105,7 @@ func TestProcessor(t *testing.T) {
 	if err := p.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 2 {
 		if err := p.Stop(ctx); err != nil {
@@ -173,7 +176,7 @@ func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	}
 	reaches := func(name string, n float64) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); metric.Sum(t, reg, name) < n; time.Sleep(5 * time.Millisecond) { // polling
+		for deadline := time.Now().Add(patience); metric.Sum(t, reg, name) < n; time.Sleep(5 * time.Millisecond) { // polling
 			if p.Err() != nil || time.Now().After(deadline) {
 				t.Fatalf("%s is %v, not %v: %v", name, metric.Sum(t, reg, name), n, p.Err())
 			}
@@ -194,7 +197,7 @@ func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	if dead := metric.Sum(t, reg, "keystone_processor_dead_letters_total"); dead != 0 {
 		t.Errorf("%v events were given up", dead)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := p.Stop(ctx); err != nil {
 		t.Error(err)

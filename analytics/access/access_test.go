@@ -121,7 +121,7 @@ func (r *rig) http(name, password, sql string, parameters map[string]string) (st
 	for k, v := range parameters {
 		values.Set("param_"+k, v)
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.server.HTTPURL()+"/?"+values.Encode(), strings.NewReader(sql))
 	if err != nil {

@@ -31,6 +31,7 @@ func TestManyBlocksAreOnePart(t *testing.T) {
 	r.produce(records...)
 	s := r.start()
 	r.reach(event.TopicEvents, 0, n)
+	r.stop(s) // a part is there before its insert is counted
 	inserts := metric(t, s.metrics.seconds.WithLabelValues(tableEvents))
 	r.want(fmt.Sprint(inserts, "|1"), "SELECT count(), max(rows) > $1 FROM system.parts WHERE active AND table = 'events' AND database = currentDatabase()", blockRows)
 	// Each row has its own lists and its own money, on whichever side of a block's end it is.
@@ -71,11 +72,11 @@ func TestTrickleIsPaced(t *testing.T) {
 	r := newRig(t)
 	r.exec("SYSTEM STOP MERGES events")
 	const perSecond = 4
-	r.start(func(s *Sink) { s.pace = newPace(perSecond) })
+	s := r.start(func(s *Sink) { s.pace = newPace(perSecond) })
 	r.produce(record(event.TopicEvents, 0, page("first", "d")))
 	r.reach(event.TopicEvents, 0, 1)
 	begin, n := time.Now(), 0
-	for ; time.Since(begin) < 3*time.Second; n++ {
+	for ; time.Since(begin) < 3*time.Second || metric(t, s.metrics.seconds.WithLabelValues(tableEvents)) < 3; n++ {
 		r.produce(record(event.TopicEvents, int32(n%2), page(fmt.Sprint("m", n), "d")), record(event.TopicBackfill, 0, page(fmt.Sprint("b", n), "d")))
 	}
 	r.eventually("all rows", func() bool { return r.count() == uint64(2*n+1) })

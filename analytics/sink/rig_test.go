@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 // deadline is how long a test waits for what must come.
-const deadline = 30 * time.Second
+const deadline = 2 * time.Minute
 
 var (
 	tenant = uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8")

@@ -124,6 +124,9 @@ func TestOneInsertTouchesOnePartition(t *testing.T) {
 	clock.Store(newYear.UnixMicro() - 30_000)
 	for i := range 10 {
 		r.produce(views(fmt.Sprint("n", i, "-"))...)
+		if i == 4 { // so that there are two inserts, however slow the sink is: the clock is beyond the year's end by then
+			r.reach(event.TopicBackfill, 0, 6*36)
+		}
 	}
 	r.reach(event.TopicBackfill, 0, 11*36)
 	r.want("396|2", "SELECT count(), uniqExact(_partition_id) FROM events")
@@ -318,7 +321,7 @@ func TestStartWaitsForRunningInserts(t *testing.T) {
 	running := make(chan error)
 	ctx := clickhouse.Context(t.Context(), clickhouse.WithQueryID(queryPrefix(at)+"0-1/events"))
 	go func() {
-		running <- r.conn.Exec(ctx, "INSERT INTO events (tenant_id, message_id, topic, partition, offset) SELECT toUUID('"+tenant.String()+"'), 'late', 'keystone.events', 0, 41 + sleep(1)")
+		running <- r.conn.Exec(ctx, "INSERT INTO events (tenant_id, message_id, topic, partition, offset) SELECT toUUID('"+tenant.String()+"'), 'late', 'keystone.events', 0, 41 + sleep(3)")
 	}()
 	r.eventually("the other's insert", func() bool {
 		return r.ask("SELECT count() FROM system.processes WHERE startsWith(query_id, $1)", queryPrefix(at)) == "1"

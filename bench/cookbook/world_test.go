@@ -220,7 +220,7 @@ func profileState(p *model.Profile) event.ProfileState {
 }
 
 // patience bounds the wait for the sink.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // load brings the world through the log and the sink into an empty ClickHouse.
 func (w *world) load(tb testing.TB) driver.Conn {

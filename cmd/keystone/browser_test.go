@@ -172,7 +172,7 @@ func wantPreflights(t *testing.T, f *front, shop site, header string) {
 // page can tell.
 func (d *dev) await(t *testing.T, n int, where string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(startTimeout); ; {
 		got := d.sql(t, "SELECT count() FROM events WHERE "+where)[0]
 		if got == fmt.Sprint(n) {
 			return

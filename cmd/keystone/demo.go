@@ -75,7 +75,7 @@ func (c *demoCmd) Run(a *app) error {
 }
 
 func (c *demoCmd) settle(a *app, info *devInfo) error {
-	lag, err := newLagProbe(a.ctx, &target{StoreDSN: info.SQLDSN, ClickhouseDSN: info.ClickHouseDSN, Brokers: info.Brokers})
+	lag, err := newLagProbe(a.ctx, &target{StoreDSN: info.SQLDSN, ClickhouseDSN: info.ClickHouseDSN, Brokers: info.Brokers}, info.edgeAdmin())
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystone-cdp/keystone/cmd/keystone/doctor"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -48,6 +50,26 @@ func (in *installation) edge(args ...string) *role {
 	r := in.start("edge listens", args...)
 	r.says("running")
 	return r
+}
+
+// What waits in an edge's spool is not done, though the log has nothing of it.
+func TestLagCountsSpools(t *testing.T) {
+	in := edges(t)
+	waiting := 3
+	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "# TYPE keystone_spool_pending_records gauge\nkeystone_spool_pending_records{spool=\"live\"} %d\nkeystone_spool_pending_records{spool=\"backfill\"} 0\n", waiting)
+	}))
+	defer admin.Close()
+	out, err := in.try("lag", "--wait", "1ms", "--edge-admin", admin.URL)
+	if err == nil || !strings.Contains(err.Error(), "still to be done") || !strings.Contains(out, "spool of "+admin.URL+"          -    3              3") {
+		t.Errorf("three that wait: %v\n%s", err, out)
+	}
+	waiting = 0
+	in.run("lag", "--wait", "1ms", "--edge-admin", admin.URL)
+	admin.Close()
+	if _, err := in.try("lag", "--edge-admin", admin.URL); err == nil || !strings.Contains(err.Error(), "spool") {
+		t.Errorf("nobody answers: %v", err)
+	}
 }
 
 // crowd is constant load: clients on keep-alive connections, each with its next event as soon as the
@@ -96,7 +118,7 @@ func (in *installation) crowdOf(url string, send http.RoundTripper, event func(c
 }
 
 func (c *crowd) one(body string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -135,7 +157,8 @@ func (c *crowd) more(t *testing.T, n int64) {
 	}
 }
 
-// end stops the load and wants no failure, and each event in the log exactly once.
+// end stops the load and wants no failure, and each event in the log exactly once; where an edge was too
+// impatient for the log, which a machine under load can make of any, some may be there twice under one id.
 func (c *crowd) end(in *installation) {
 	in.t.Helper()
 	close(c.stop)
@@ -146,8 +169,18 @@ func (c *crowd) end(in *installation) {
 	if len(c.failed) > 0 {
 		in.t.Errorf("%d of %d requests failed", len(c.failed), int64(len(c.failed))+c.taken.Load())
 	}
+	impatient := false
+	for _, r := range in.edges {
+		impatient = impatient || strings.Contains(r.log.String(), "the log does not answer; spooling")
+	}
+	for _, admin := range in.edgeAdmins() {
+		waitFor(in.t, func() bool {
+			n, err := doctor.Spooled(in.t.Context(), admin)
+			return err == nil && n == 0
+		})
+	}
 	records, ids := in.logged()
-	if records != c.taken.Load() || int64(len(ids)) != c.taken.Load() {
+	if records != c.taken.Load() && (!impatient || records < c.taken.Load()) || int64(len(ids)) != c.taken.Load() {
 		in.t.Errorf("the log holds %d records with %d ids; %d events were acknowledged", records, len(ids), c.taken.Load())
 	}
 	in.t.Logf("%d events, %d answers closed their connection", c.taken.Load(), c.closes.Load())

@@ -102,7 +102,10 @@ func lived(t *testing.T) string {
 }
 
 // startTimeout is generous: the tests of other packages share the machine.
-const startTimeout = 90 * time.Second
+const startTimeout = 3 * time.Minute
+
+// stopTimeout is beyond all deadlines that a stop has by itself.
+const stopTimeout = 2 * time.Minute
 
 func command(bin string, args ...string) *exec.Cmd {
 	cmd := exec.Command(bin, args...)
@@ -162,13 +165,13 @@ func (d *dev) ready(t *testing.T) {
 	}
 }
 
-// stop ends it as Ctrl-C does, and wants exit status 0 in seconds.
+// stop ends it as Ctrl-C does, and wants exit status 0.
 func (d *dev) stop(t *testing.T) {
 	t.Helper()
 	_ = d.cmd.Process.Signal(syscall.SIGINT) // gone already: said below
 	select {
 	case <-d.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(stopTimeout):
 		t.Fatalf("dev does not stop:\n%s", d.log)
 	}
 	if d.err != nil {

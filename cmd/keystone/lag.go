@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
+	"github.com/keystone-cdp/keystone/cmd/keystone/doctor"
 	"github.com/keystone-cdp/keystone/internal/control"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/sql"
@@ -19,16 +20,20 @@ import (
 
 type lagCmd struct {
 	target
+	EdgeAdmin []string `help:"Admin listeners of the edges: http://host:port,… Then what waits in their spools counts too." env:"KEYSTONE_EDGE_ADMIN_URLS" placeholder:"URL"`
+
 	Wait time.Duration `help:"Wait until nothing is left to do, at most this long; then fail." placeholder:"60s"`
 }
 
 // Help is shown below the usage.
 func (lagCmd) Help() string {
 	return `The offsets are those that count: the processor's in the state store and the sink's in
-ClickHouse, not the consumer groups'.
+ClickHouse, not the consumer groups'. While the log does not answer, edges keep events in spools: those of a
+running dev are asked, others by --edge-admin.
 
 Examples:
   keystone lag
+  keystone lag --edge-admin http://edge:8081 --brokers a:9092 --store-dsn "$STORE" --clickhouse-dsn "$CLICKHOUSE"
   keystone lag --wait 60s && echo "everything that was sent can be queried"`
 }
 
@@ -37,10 +42,17 @@ const lagPoll = 200 * time.Millisecond
 
 // Run prints the lag once it is nothing, or once without --wait.
 func (c *lagCmd) Run(a *app) error {
+	if len(c.EdgeAdmin) == 0 && c.StoreDSN == "" && c.ClickhouseDSN == "" && len(c.Brokers) == 0 {
+		info, err := readDevInfo(c.DataDir)
+		if err != nil {
+			return err
+		}
+		c.EdgeAdmin = info.edgeAdmin()
+	}
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
 		return err
 	}
-	probe, err := newLagProbe(a.ctx, &c.target)
+	probe, err := newLagProbe(a.ctx, &c.target, c.EdgeAdmin)
 	if err != nil {
 		return err
 	}
@@ -58,13 +70,16 @@ func (c *lagCmd) Run(a *app) error {
 // lagRow is what is left to do in one partition. A stage that does not read the topic has no lag.
 type lagRow struct {
 	topic       string
-	partition   int32
+	partition   int32 // inSpools: none yet
 	end         int64
 	processor   int64
 	sink        int64
 	processes   bool
 	unpublished int64 // batches whose changes are not in the log yet
 }
+
+// inSpools stands for the partition of what is not in the log yet.
+const inSpools = -1
 
 func totalLag(rows []lagRow) (total int64) {
 	for _, r := range rows {
@@ -78,15 +93,16 @@ type lagProbe struct {
 	log        *kgo.Client
 	plane      *control.Plane
 	clickhouse driver.Conn
+	edges      []string // admin listeners
 	closers    []func()
 }
 
-func newLagProbe(ctx context.Context, t *target) (*lagProbe, error) {
+func newLagProbe(ctx context.Context, t *target, edges []string) (*lagProbe, error) {
 	pool, err := sql.Open(ctx, t.StoreDSN, commandConns)
 	if err != nil {
 		return nil, err
 	}
-	p := &lagProbe{plane: control.New(pool), closers: []func(){pool.Close}}
+	p := &lagProbe{plane: control.New(pool), edges: edges, closers: []func(){pool.Close}}
 	if p.clickhouse, err = query.Open(t.ClickhouseDSN, commandConns); err != nil {
 		p.close()
 		return nil, err
@@ -114,8 +130,17 @@ type topicPartition struct {
 // measure reads the stages before the log's ends: what arrives meanwhile counts as lag, never as
 // done.
 func (p *lagProbe) measure(ctx context.Context) ([]lagRow, error) {
-	// In the order of the flow against it: sink, processor, ends. What moves on in between shows
-	// as lag where it went to.
+	// The log's ends last: what leaves a spool in between, or moves on, shows as lag where it went to.
+	var rows []lagRow
+	for _, admin := range p.edges {
+		n, err := doctor.Spooled(ctx, admin)
+		if err != nil {
+			return nil, fmt.Errorf("ask an edge for its spool: %w", err)
+		}
+		if n > 0 {
+			rows = append(rows, lagRow{topic: "spool of " + admin, partition: inSpools, end: n, processor: n, sink: n, processes: true})
+		}
+	}
 	processed, err := p.plane.Offsets(ctx)
 	if err != nil {
 		return nil, err
@@ -138,7 +163,6 @@ func (p *lagProbe) measure(ctx context.Context) ([]lagRow, error) {
 	for _, o := range sunk {
 		into[topicPartition{o.Topic, o.Partition}] = o.NextOffset
 	}
-	var rows []lagRow
 	for _, o := range ends.Offsets().Sorted() {
 		at := topicPartition{o.Topic, o.Partition}
 		row := lagRow{topic: o.Topic, partition: o.Partition, end: o.At, processes: o.Topic != event.TopicChanges}
@@ -175,7 +199,11 @@ func printLag(a *app, rows []lagRow) error {
 		if r.processes {
 			processor, unpublished = fmt.Sprint(r.processor), fmt.Sprint(r.unpublished)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%d\t\n", r.topic, r.partition, r.end, processor, unpublished, r.sink)
+		partition := fmt.Sprint(r.partition)
+		if r.partition == inSpools {
+			partition = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t\n", r.topic, partition, r.end, processor, unpublished, r.sink)
 	}
 	return w.Flush()
 }

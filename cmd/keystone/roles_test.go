@@ -31,6 +31,7 @@ type installation struct {
 	kafka                   *kafka.Server // nil: the log is a kfake of this process
 	client                  *dev          // how its users see it
 	sent                    int           // events
+	edges                   []*role       // that were started
 	env                     []string      // what an operator has set besides
 }
 
@@ -60,7 +61,24 @@ func (in *installation) command(args ...string) *exec.Cmd {
 	cmd.Env = append(cmd.Env, "KEYSTONE_STORE_DSN="+in.store, "KEYSTONE_CLICKHOUSE_DSN="+in.columns, "KEYSTONE_BROKERS="+in.brokers,
 		"KEYSTONE_ADMIN_LISTEN=127.0.0.1:0")
 	cmd.Env = append(cmd.Env, in.env...)
+	if args[0] == "lag" {
+		cmd.Env = append(cmd.Env, "KEYSTONE_EDGE_ADMIN_URLS="+strings.Join(in.edgeAdmins(), ","))
+	}
 	return cmd
+}
+
+// edgeAdmins are those of the edges that run. One for whom the log is away longer than it has patience has
+// events in its spool: on a machine under load any may.
+func (in *installation) edgeAdmins() (all []string) {
+	for _, r := range in.edges {
+		select {
+		case <-r.done:
+		default:
+			r.says("running")
+			all = append(all, "http://"+r.logged("admin"))
+		}
+	}
+	return all
 }
 
 // run runs a command to its end and answers what it printed.
@@ -101,6 +119,9 @@ func (in *installation) start(word string, args ...string) *role {
 	}
 	go func() { r.err = r.cmd.Wait(); close(r.done) }()
 	in.t.Cleanup(r.kill)
+	if r.name == "edge" {
+		in.edges = append(in.edges, r)
+	}
 	r.says(word)
 	return r
 }
@@ -138,7 +159,7 @@ func (r *role) ends() {
 	r.t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(stopTimeout):
 		r.t.Fatalf("%s does not stop:\n%s", r.name, r.log)
 	}
 	if r.err != nil {

@@ -64,6 +64,14 @@ func writeDevInfo(dataDir string, info *devInfo) error {
 	return os.Rename(path+".new", path)
 }
 
+// edgeAdmin is the admin listener of its edge.
+func (i *devInfo) edgeAdmin() []string {
+	if i.AdminURL == "" {
+		return nil
+	}
+	return []string{i.AdminURL}
+}
+
 // target finds the servers a command talks to: by flags and environment, else by a running dev.
 type target struct {
 	DataDir       string   `help:"Folder of a running keystone dev, where the DSNs below are not given." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -38,7 +40,8 @@ func newCertificate(cfg Config, log *slog.Logger, m *metrics) (*certificate, err
 	return c, nil
 }
 
-// load reads the files if they have changed.
+// load reads the files if they have changed. What is read may be younger than what was looked at, and is read
+// again then: that it is the same certificate is no change.
 func (c *certificate) load() (changed bool, err error) {
 	var now [2]stamp
 	for i, name := range []string{c.certFile, c.keyFile} {
@@ -56,6 +59,9 @@ func (c *certificate) load() (changed bool, err error) {
 		return false, fmt.Errorf("read the TLS certificate: %w", reason(err))
 	}
 	c.seen = now
+	if old := c.current.Load(); old != nil && slices.EqualFunc(old.Certificate, pair.Certificate, bytes.Equal) {
+		return false, nil
+	}
 	c.current.Store(&pair)
 	return true, nil
 }

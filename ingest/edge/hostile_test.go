@@ -55,7 +55,8 @@ func closed(t testing.TB, br *bufio.Reader) bool {
 
 // Raw bytes on the wire and what comes back.
 func TestWire(t *testing.T) {
-	r := newRig(t, options{edge: func(c *Config) { c.ReadTimeout, c.BatchTimeout = 300*time.Millisecond, 300*time.Millisecond }})
+	r := newRig(t, options{})
+	hasty := newRig(t, options{edge: func(c *Config) { c.ReadTimeout, c.BatchTimeout = 300*time.Millisecond, 300*time.Millisecond }})
 	head := "POST /ingest HTTP/1.1\r\nHost: x\r\nX-API-Key: " + trackerKey + "\r\n"
 	sized := fmt.Sprintf("%sContent-Length: %d\r\n", head, len(page))
 	for name, c := range map[string]struct {
@@ -84,7 +85,11 @@ func TestWire(t *testing.T) {
 		"a refused body is read to its end": {strings.Replace(sized, trackerKey, "nobody", 1) + "\r\n" + page, 401, "unknown_key", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := r.dial()
+			on := r
+			if c.status == 408 {
+				on = hasty
+			}
+			conn := on.dial()
 			if _, err := io.WriteString(conn, c.send); err != nil {
 				t.Fatal(err)
 			}
@@ -117,6 +122,7 @@ func TestWire(t *testing.T) {
 		})
 	}
 	r.conserved()
+	hasty.conserved()
 }
 
 func TestPipelining(t *testing.T) {

@@ -177,7 +177,6 @@ func TestSpoolFull(t *testing.T) {
 // sends it again it has the same id, although it never had one of its own.
 func TestDoubtfulEventCountsOnce(t *testing.T) {
 	r := newRig(t, options{lane: impatient})
-	r.post("/ingest", trackerKey, jsonType, ev("warm"))
 	end := r.outage()
 	r.liveDisk.set(syscall.ENOSPC)
 	const text = `{"anonymous_id":"a","event_type":"page","payload":{"n":1}}`
@@ -199,12 +198,15 @@ func TestDoubtfulEventCountsOnce(t *testing.T) {
 		a = r.post("/ingest", trackerKey, jsonType, text)
 		return a.status == 200
 	})
-	records, ids := r.atLeast(event.TopicEvents, 2)
-	if len(ids) != 2 || ids[1] != a.json(t)["message_id"] || len(records) != 3 {
-		t.Errorf("%d records, ids %q, answered %s", len(records), ids, a.body)
+	// Those that were in doubt: the first, and repetitions that the log was slow to take; and the one it took.
+	n := int(r.metric("keystone_edge_doubtful_events_total")) + 1
+	for _, rec := range r.records(event.TopicEvents, n) {
+		if id := rec.messageID(); id != a.json(t)["message_id"] {
+			t.Errorf("%s is in the log as %q, answered %s", rec.Value, id, a.body)
+		}
 	}
 	// Another tenant's same event is another event.
-	if b := r.post("/ingest", otherKey, jsonType, text); b.json(t)["message_id"] == ids[1] {
+	if b := r.post("/ingest", otherKey, jsonType, text); b.json(t)["message_id"] == a.json(t)["message_id"] {
 		t.Error("an id crossed tenants")
 	}
 	r.conserved()

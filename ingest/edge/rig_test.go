@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	patience   = 20 * time.Second
+	patience   = 2 * time.Minute
 	partitions = 3
 
 	trackerKey     = "ks_trk_0123456789abcdef0123456789abcdef"

@@ -155,6 +155,33 @@ func TestCertificateIsReplacedUnderLoad(t *testing.T) {
 	r.records(event.TopicEvents, int(sent.Load()))
 }
 
+// A file can be replaced between the look at it and its reading: the next look finds what is known already.
+func TestCertificateReadAgainIsNoReplacement(t *testing.T) {
+	f := newFiles(t)
+	cert, key := f.issue(1)
+	f.write(f.cert, cert)
+	f.write(f.key, key)
+	c, err := newCertificate(Config{TLSCert: f.cert, TLSKey: f.key}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(f.key, later, later); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if changed, err := c.load(); changed || err != nil {
+			t.Errorf("the same certificate is a new one: %v, %v", changed, err)
+		}
+	}
+	cert, key = f.issue(2)
+	f.write(f.cert, cert)
+	f.write(f.key, key)
+	if changed, err := c.load(); !changed || err != nil {
+		t.Errorf("another certificate is none: %v, %v", changed, err)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	f := newFiles(t)
 	cert, key := f.issue(1)

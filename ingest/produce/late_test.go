@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/keystone-cdp/keystone/ingest/spool"
 )
@@ -24,10 +23,8 @@ func TestLateAnswer(t *testing.T) {
 	}
 	release()
 	until(t, "the spool is empty", func() bool { return sp.Pending() == 0 })
-	if o := send(l, "k", "3"); len(o.Logged) != 1 {
-		t.Fatalf("%+v", o)
-	}
-	if got := strings.Join(all(b.read(4)), " "); got != "1 1 2 3" {
+	sendStraight(t, l, "k", "3")
+	if got := strings.Join(all(b.read(4)), " "); got != "1 1 2 3" && got != "1 1 2 3 3" { // that one, too, may be late
 		t.Errorf("the log has %s", got)
 	}
 }
@@ -70,13 +67,9 @@ func TestNeitherLogNorSpool(t *testing.T) {
 	if !errors.Is(o.Err, ErrUnavailable) || len(o.Failed) != 1 || !o.Doubtful || !o.Retained {
 		t.Errorf("the one that was sent may yet arrive: %+v", o)
 	}
-	begin := time.Now()
-	o = send(l, "k", "1")
+	o = sendAside(t, l, "k", "1")
 	if !errors.Is(o.Err, ErrUnavailable) || o.Doubtful || o.Retained {
 		t.Errorf("the next was never sent: %+v", o)
-	}
-	if took := time.Since(begin); took > 250*time.Millisecond {
-		t.Errorf("it waited %s for a log known to be silent", took)
 	}
 	b.start()
 	until(t, "the log takes records again", func() bool { return len(send(l, "k", "2").Logged) == 1 })

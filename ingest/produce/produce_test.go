@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keystone-cdp/keystone/ingest/spool"
+	"github.com/keystone-cdp/keystone/internal/embedded"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest/kafka"
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	topic      = event.TopicEvents
 	partitions = 4
-	patience   = 20 * time.Second
+	patience   = 2 * time.Minute
 )
 
 // broker is a log that can be stopped and started again on the same port with the same data: a kfake,
@@ -59,12 +60,11 @@ func newBroker(t *testing.T) *broker {
 func newFake(t *testing.T) *broker {
 	t.Helper()
 	enginetest.KfakeOnly(t, "it injects faults")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := embedded.FreePort() // one of the kernel's choice may be somebody else's by the time of start
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{t: t, port: l.Addr().(*net.TCPAddr).Port, dir: t.TempDir()}
-	_ = l.Close()
+	b := &broker{t: t, port: port, dir: t.TempDir()}
 	t.Cleanup(b.stop)
 	return b
 }
@@ -242,6 +242,29 @@ func record(key, value string) []*kgo.Record {
 
 func send(l *Lane, key, value string) Outcome { return l.Wait(l.Submit(record(key, value))) }
 
+// sendStraight wants the record to be handed to the log. That the log answers in time as well is nobody's
+// promise: a machine that stands still for a moment is not told from a log that does.
+func sendStraight(t *testing.T, l *Lane, key, value string) {
+	t.Helper()
+	ticket := l.Submit(record(key, value))
+	if ticket.group == nil {
+		t.Errorf("%s waits in front of a log that answers", value)
+	}
+	if o := l.Wait(ticket); o.Err != nil {
+		t.Errorf("%s: %+v", value, o)
+	}
+}
+
+// sendAside wants the record to go to the spool at once, without a wait for the log, and answers what became of it.
+func sendAside(t *testing.T, l *Lane, key, value string) Outcome {
+	t.Helper()
+	ticket := l.Submit(record(key, value))
+	if ticket.group != nil {
+		t.Errorf("%s waits for a log that is known to be silent", value)
+	}
+	return l.Wait(ticket)
+}
+
 // warm waits until records go straight to the log.
 func warm(t *testing.T, l *Lane) {
 	t.Helper()
@@ -325,14 +348,10 @@ func TestBrokerThatStartsLater(t *testing.T) {
 	if took := time.Since(begin); took < 300*time.Millisecond {
 		t.Errorf("the first waited %s only", took)
 	}
-	begin = time.Now()
-	for i := 1; i < 50; i++ {
-		if o := send(l, "k", fmt.Sprint(i)); o.Err != nil || o.Spooled != 1 || o.Retained {
+	for i := 1; i < 50; i++ { // only the first may wait for the log
+		if o := sendAside(t, l, "k", fmt.Sprint(i)); o.Err != nil || o.Spooled != 1 || o.Retained {
 			t.Fatalf("%+v", o)
 		}
-	}
-	if took := time.Since(begin); took > 49*150*time.Millisecond {
-		t.Errorf("the others took %s: only the first may wait for the log", took)
 	}
 	if err := l.Ready(); err != nil {
 		t.Errorf("a lane that spools is ready: %v", err)
@@ -340,9 +359,7 @@ func TestBrokerThatStartsLater(t *testing.T) {
 	b.start()
 	until(t, "the spool is empty", func() bool { return sp.Pending() == 0 })
 	until(t, "records go to the log again", l.direct)
-	if o := send(l, "k", "50"); len(o.Logged) != 1 {
-		t.Errorf("%+v", o)
-	}
+	sendStraight(t, l, "k", "50")
 	for i, v := range first(b.read(51)) {
 		if v != fmt.Sprint(i) {
 			t.Fatalf("value %d is %s", i, v)

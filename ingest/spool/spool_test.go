@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const wait = 10 * time.Second
+const wait = 2 * time.Minute
 
 // sink is a log under the test's control.
 type sink struct {

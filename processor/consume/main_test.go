@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 // patience bounds every wait of the tests.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // rig is a log, a state store and a tenant; consumers come and go.
 type rig struct {

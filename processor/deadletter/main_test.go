@@ -30,7 +30,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
 // patience bounds every wait of the tests.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // rig is a log, a state store and a running consumer, whose store refuses what it is told to.
 type rig struct {

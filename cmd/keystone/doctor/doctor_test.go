@@ -36,7 +36,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{T: t, Config: Config{Version: "v1", Timeout: 20 * time.Second, StoreDSN: enginetest.Store(t),
+	r := &rig{T: t, Config: Config{Version: "v1", Timeout: 2 * time.Minute, StoreDSN: enginetest.Store(t),
 		ClickHouseDSN: enginetest.ClickHouse(t).NativeDSN, Brokers: enginetest.Broker(t)}}
 	r.check(sql.Migrate(t.Context(), r.StoreDSN, slog.New(slog.DiscardHandler)))
 	m, err := schema.New(r.ClickHouseDSN, schema.Engines{})
@@ -236,7 +236,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestSpool(t *testing.T) {
-	r := &rig{T: t, Config: Config{Timeout: time.Second, SpoolBytes: 1 << 20}}
+	r := &rig{T: t, Config: Config{Timeout: time.Minute, SpoolBytes: 1 << 20}}
 	r.SpoolDir = filepath.Join(t.TempDir(), "absent")
 	r.finds("spool", Stops, "no such file or directory")
 	r.SpoolDir = t.TempDir()
@@ -301,7 +301,7 @@ keystone_spool_limit_bytes{spool="live"} 1000
 		fmt.Fprint(w, `{"status":"unavailable","failed":[{"dependency":"sink","error":"clickhouse: connection refused"}]}`)
 	}))
 	defer admin.Close()
-	r := &rig{T: t, Config: Config{Version: "v1", Timeout: 5 * time.Second, AdminURLs: []string{admin.URL}}}
+	r := &rig{T: t, Config: Config{Version: "v1", Timeout: time.Minute, AdminURLs: []string{admin.URL}}}
 	r.finds("versions", Warning, "runs v0, this is v1")
 	r.finds("roles", Stops, "the sink is not ready: clickhouse: connection refused")
 	r.finds("roles", Stops, "the edge spools instead of writing to keystone.events")

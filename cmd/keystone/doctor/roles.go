@@ -55,15 +55,9 @@ func (d *Doctor) readiness(admin string, status int, body []byte) {
 }
 
 func (d *Doctor) checkMetrics(ctx context.Context, admin string) {
-	status, _, body, err := get(ctx, admin+"/metrics")
-	if err != nil || status != http.StatusOK {
-		d.report.add("roles", Warning, "check that this is a role's admin listener", "%s/metrics: status %d, %v", admin, status, err)
-		return
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	families, err := metricsOf(ctx, admin)
 	if err != nil {
-		d.report.add("roles", Warning, "check that this is a role's admin listener", "%s/metrics cannot be read: %v", admin, err)
+		d.report.add("roles", Warning, "check that this is a role's admin listener", "%v", err)
 		return
 	}
 	each(families, "keystone_build_info", func(labels map[string]string, _ float64) {
@@ -85,6 +79,29 @@ func (d *Doctor) checkMetrics(ctx context.Context, admin string) {
 			d.report.add("roles", Warning, "bring the log back before it is full: then the edge answers 503", "%s: the spool of the lane %s is more than half full", admin, labels["spool"])
 		}
 	})
+}
+
+// Spooled is how many records wait for the log on the disk of the edge with this admin listener.
+func Spooled(ctx context.Context, admin string) (n int64, err error) {
+	families, err := metricsOf(ctx, strings.TrimSuffix(admin, "/"))
+	each(families, "keystone_spool_pending_records", func(_ map[string]string, value float64) { n += int64(value) })
+	return n, err
+}
+
+func metricsOf(ctx context.Context, admin string) (map[string]*dto.MetricFamily, error) {
+	status, _, body, err := get(ctx, admin+"/metrics")
+	if err != nil {
+		return nil, fmt.Errorf("%s/metrics: %w", admin, err)
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("%s/metrics: status %d", admin, status)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%s/metrics cannot be read: %w", admin, err)
+	}
+	return families, nil
 }
 
 // each visits the samples of a gauge.

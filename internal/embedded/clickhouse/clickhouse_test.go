@@ -18,7 +18,7 @@ import (
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 )
 
-const testTimeout = 60 * time.Second
+const testTimeout = 3 * time.Minute
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
@@ -114,10 +114,23 @@ func TestDataAndPasswordSurviveARestart(t *testing.T) {
 	}
 }
 
-// A relative folder, as "make run" gives it.
 // A client that keeps its connection and says nothing (a dashboard, a browser) holds up no end. Without
-// the launcher's doing the engine waits five seconds for it, however quick the machine is.
+// the launcher's doing the engine waits five seconds for it, however quick the machine is: one end that is
+// quicker shows that it does not, and on a machine under load not every one need be.
 func TestIdleClientsHoldUpNoEnd(t *testing.T) {
+	var took []time.Duration
+	for range 4 {
+		took = append(took, stopWithIdleClients(t))
+		if took[len(took)-1] < 5*time.Second {
+			return
+		}
+	}
+	t.Errorf("the ends took %s", took)
+}
+
+// stopWithIdleClients is how long a server's end takes.
+func stopWithIdleClients(t *testing.T) time.Duration {
+	t.Helper()
 	server := start(t, enginetest.ClickHouseConfig(t, t.TempDir()))
 	conn := open(t, server.NativeDSN()) // closed after the server
 	if err := conn.Ping(testContext(t)); err != nil {
@@ -133,11 +146,10 @@ func TestIdleClientsHoldUpNoEnd(t *testing.T) {
 	_ = resp.Body.Close() // back into the pool, open
 	began := time.Now()
 	stop(t, server)
-	if took := time.Since(began); took >= 5*time.Second {
-		t.Errorf("it took %s", took)
-	}
+	return time.Since(began)
 }
 
+// Its folder is a relative one, as "make run" gives it.
 func TestServerIsConfiguredAsAsked(t *testing.T) {
 	cfg := enginetest.ClickHouseConfig(t, "data")
 	t.Chdir(t.TempDir())

@@ -18,7 +18,7 @@ import (
 const (
 	// readyTimeout bounds one start. It takes 0.2 to 1.6 s, more on a loaded
 	// machine and for thousands of parts.
-	readyTimeout = 30 * time.Second
+	readyTimeout = 2 * time.Minute
 	readyPoll    = 10 * time.Millisecond
 	// predecessorTimeout is how long a start waits for the engine of a parent
 	// that was killed to leave the data folder; it leaves within 5 s.

@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	startTimeout = 90 * time.Second
-	stopTimeout  = 30 * time.Second
+	startTimeout = 3 * time.Minute
+	stopTimeout  = 90 * time.Second
 )
 
 // shared is what one test binary holds: at most one server of each kind.

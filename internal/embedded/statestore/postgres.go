@@ -23,7 +23,7 @@ const (
 	passwordFile = "password"
 	pgdata       = "pgdata" // folder of the data, owned by the account
 
-	initTimeout = time.Minute // it takes 1 to 4 s
+	initTimeout = 3 * time.Minute // it takes 1 to 4 s, and was seen to take more than a minute where twenty others wanted the processor
 	// fastTimeout is given to a shutdown that ends the sessions and writes a
 	// checkpoint; afterwards the log is enough to recover from.
 	fastTimeout = 20 * time.Second

@@ -19,7 +19,7 @@ import (
 	"github.com/keystone-cdp/keystone/internal/embedded/statestore"
 )
 
-const testTimeout = 60 * time.Second
+const testTimeout = 3 * time.Minute
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()

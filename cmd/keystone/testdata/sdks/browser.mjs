@@ -7,6 +7,9 @@ import { text } from "node:stream/consumers";
 import { chromium } from "playwright-core";
 import * as scenarios from "./browser-scenarios.mjs";
 
+// Playwright's own 30 s are little where the tests of other packages share the machine.
+const PATIENCE = 150_000;
+
 const [executablePath, scenario] = process.argv.slice(2);
 const input = JSON.parse(await text(process.stdin));
 
@@ -14,6 +17,7 @@ const input = JSON.parse(await text(process.stdin));
 const profile = await mkdtemp(join(tmpdir(), "keystone-chromium-"));
 const context = await chromium.launchPersistentContext(profile, {
   executablePath,
+  timeout: PATIENCE,
   args: [
     "--no-sandbox", // Chromium refuses to start as root with it
     "--disable-gpu",
@@ -25,6 +29,7 @@ const context = await chromium.launchPersistentContext(profile, {
     "--host-resolver-rules=MAP *.shop.example 127.0.0.1", // a name for which cookies work as on a real site
   ],
 });
+context.setDefaultTimeout(PATIENCE);
 try {
   console.log(JSON.stringify(await scenarios[scenario](context, input)));
 } finally {

@@ -29,7 +29,7 @@ const (
 	readyPoll    = 20 * time.Millisecond
 	probeTimeout = 2 * time.Second
 	// stopTimeout is for what Kafka does before it ends: seconds at most, as nobody takes its partitions over.
-	stopTimeout = 20 * time.Second
+	stopTimeout = time.Minute
 )
 
 // Server is one node on one data folder. It keeps its address over restarts.
