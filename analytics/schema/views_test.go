@@ -16,9 +16,9 @@ func TestSessions(t *testing.T) {
 	}
 	const nothing = "'', '', NULL"
 	event("1", "dev", "page", "", "/a", "'fall', '', NULL", 0)
-	event("2", "dev", "track", "order_completed", "", "'', 'O-1', 19.99", 1800) // 30 minutes later: still the same
-	event("3", "dev", "track", "Checkout Started", "", "'', 'O-2', 99", 1800)   // revenue of no completed order
-	event("4", "dev", "page", "", "/b", "'late', '', NULL", 3601)               // a second more
+	event("2", "dev", "track", " order__completed", "", "'', 'O-1', 19.99", 1800) // 30 minutes later: still the same
+	event("3", "dev", "track", "Checkout Started", "", "'', 'O-2', 99", 1800)     // revenue of no completed order
+	event("4", "dev", "page", "", "/b", "'late', '', NULL", 3601)                 // a second more
 	event("5", "dev", "page", "", "/c", nothing, 3611)
 	event("6", "dev2", "page", "", "/d", nothing, 3615) // another visitor
 	span(t, db, "dev", "ann", epoch, 2)

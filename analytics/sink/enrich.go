@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/keystone-cdp/keystone/analytics/sink/money"
@@ -322,23 +323,31 @@ func shortText(s string) string {
 }
 
 // completesOrder tells whether an event's name says that an order was completed, compared as spec
-// 2.7 says: trimmed, in any case, with _ and - read as spaces.
+// 2.7 says: trimmed, in any case, with _ and - read as spaces; and runs of spaces as one, like the processor.
 func completesOrder(name []byte) bool {
-	name = bytes.TrimSpace(name)
 	var buf [len("checkout completed")]byte
-	if len(name) > len(buf) {
-		return false
-	}
-	for i, c := range name {
+	n, space := 0, false
+	for _, r := range string(name) {
 		switch {
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '_' || c == '-':
-			c = ' '
+		case r == '_' || r == '-' || unicode.IsSpace(r):
+			space = n > 0
+			continue
+		case 'A' <= r && r <= 'Z':
+			r += 'a' - 'A'
+		case r >= utf8.RuneSelf:
+			return false
 		}
-		buf[i] = c
+		if space && n < len(buf) {
+			buf[n] = ' '
+			n++
+		}
+		if n == len(buf) {
+			return false
+		}
+		buf[n], space = byte(r), false
+		n++
 	}
-	switch string(buf[:len(name)]) {
+	switch string(buf[:n]) {
 	case "order completed", "checkout completed", "purchase":
 		return true
 	}
