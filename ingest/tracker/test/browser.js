@@ -101,7 +101,7 @@ export class Visitor {
   }
 
   drained(page) {
-    return page.waitForFunction(() => window.keystoneData.length === 0, null, { timeout: 90_000, polling: 50 });
+    return page.waitForFunction(() => window.keystoneData.length === 0, null, { timeout: 300_000, polling: 50 });
   }
 
   /** The rows of this visitor, in the order of the log. */
