@@ -55,16 +55,17 @@ func (in *installation) edge(args ...string) *role {
 // What waits in an edge's spool is not done, though the log has nothing of it.
 func TestLagCountsSpools(t *testing.T) {
 	in := edges(t)
-	waiting := 3
+	var waiting atomic.Int64
+	waiting.Store(3)
 	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "# TYPE keystone_spool_pending_records gauge\nkeystone_spool_pending_records{spool=\"live\"} %d\nkeystone_spool_pending_records{spool=\"backfill\"} 0\n", waiting)
+		fmt.Fprintf(w, "# TYPE keystone_spool_pending_records gauge\nkeystone_spool_pending_records{spool=\"live\"} %d\nkeystone_spool_pending_records{spool=\"backfill\"} 0\n", waiting.Load())
 	}))
 	defer admin.Close()
 	out, err := in.try("lag", "--wait", "1ms", "--edge-admin", admin.URL)
 	if err == nil || !strings.Contains(err.Error(), "still to be done") || !strings.Contains(out, "spool of "+admin.URL+"          -    3              3") {
 		t.Errorf("three that wait: %v\n%s", err, out)
 	}
-	waiting = 0
+	waiting.Store(0)
 	in.run("lag", "--wait", "1ms", "--edge-admin", admin.URL)
 	admin.Close()
 	if _, err := in.try("lag", "--edge-admin", admin.URL); err == nil || !strings.Contains(err.Error(), "spool") {

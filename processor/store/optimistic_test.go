@@ -306,8 +306,11 @@ func TestTwoProcessesOnTheSamePeople(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	retries := 0
-	for i := range 2 {
-		s := newStore(t, dsn, func(c *Config) { c.Attempts = 100 })
+	var stores [2]*Store
+	for i := range stores { // both, before one begins: it could be over before the other is there
+		stores[i] = newStore(t, dsn, func(c *Config) { c.Attempts = 100 })
+	}
+	for i, s := range stores {
 		wg.Go(func() {
 			l := claim(t, s, int32(i))
 			p := &pair{t: t, n: i * 1_000_000}
@@ -347,6 +350,7 @@ func TestTwoProcessesOnTheSamePeople(t *testing.T) {
 	if err := state.Check(); err != nil {
 		t.Error(err)
 	}
+	t.Logf("%d batches were tried again", retries)
 	if retries == 0 {
 		t.Error("they never met: the test tests nothing")
 	}

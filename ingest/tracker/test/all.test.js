@@ -33,7 +33,7 @@ after(async () => {
 for (const cases of [delivery, leaving, neighbours, pages, privacy, cookie, bare, demo]) {
   for (const [name, run] of Object.entries(cases)) {
     const without = missing ? "chromium" : name.includes("firefox") && !findFirefox() ? "firefox-esr" : "";
-    test(name, { skip: without ? `${without} is not installed` : false, timeout: 180_000 }, async () => {
+    test(name, { skip: without ? `${without} is not installed` : false, timeout: 600_000 }, async () => {
       const visitor = await Visitor.arrive(browser, pipeline);
       try {
         await run({ visitor, pipeline, site, browser, tag: (attributes) => tag(pipeline, attributes) });

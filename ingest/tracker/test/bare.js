@@ -8,8 +8,8 @@ import { accessSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { findChromium } from "./browser.js";
 
-const START = 30_000; // ms
-const PATIENCE = 60_000;
+const START = 90_000; // ms
+const PATIENCE = 90_000;
 
 class Bare {
   /** Starts the program and connects to the address it says. */

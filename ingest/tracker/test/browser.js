@@ -20,6 +20,7 @@ export const findChromium = () =>
 export const launch = () =>
   chromium.launch({
     executablePath: findChromium(),
+    timeout: 120_000,
     // Playwright turns the back/forward cache off; its loss would be one of ours.
     ignoreDefaultArgs: ["--disable-back-forward-cache"],
     // A site with subdomains, and without https: no secure context, no Web Locks.
@@ -48,6 +49,7 @@ export class Visitor {
   static async arrive(browser, pipeline) {
     const v = new Visitor(pipeline);
     v.context = await browser.newContext();
+    v.context.setDefaultTimeout(120_000); // others share the machine
     await v.context.exposeBinding("made", (_, e) => v.note(e));
     await v.context.addInitScript(account);
     v.context.on("request", (r) => {
@@ -99,7 +101,7 @@ export class Visitor {
   }
 
   drained(page) {
-    return page.waitForFunction(() => window.keystoneData.length === 0, null, { timeout: 90_000, polling: 50 });
+    return page.waitForFunction(() => window.keystoneData.length === 0, null, { timeout: 300_000, polling: 50 });
   }
 
   /** The rows of this visitor, in the order of the log. */

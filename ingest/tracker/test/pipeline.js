@@ -12,7 +12,7 @@ const run = promisify(execFile);
 export const BINARY = new URL("../../../bin/keystone", import.meta.url).pathname;
 const ENGINES = process.env.KEYSTONE_ENGINES_DIR || new URL("../../../deploy/engines/node_modules", import.meta.url).pathname;
 const env = { ...process.env, KEYSTONE_ENGINES_DIR: ENGINES };
-const START = 90_000; // ms; generous: tests of others share the machine
+const START = 180_000; // ms; generous: tests of others share the machine
 
 export class Pipeline {
   static async start() {

@@ -21,7 +21,7 @@ const (
 	// logVariable chooses the log of the tests: kfake where it is not set, or kafka.
 	logVariable = "KEYSTONE_TEST_LOG"
 	// cleanTimeout outlasts a consumer that died without a word (its session).
-	cleanTimeout = 60 * time.Second
+	cleanTimeout = 2 * time.Minute
 	cleanPoll    = 10 * time.Millisecond
 )
 

@@ -21,7 +21,7 @@ import (
 const (
 	rerunVariable = "KEYSTONE_TEST_RERUN"
 	linePrefix    = "rerun: "
-	goneTimeout   = 20 * time.Second
+	goneTimeout   = 2 * time.Minute
 	gonePoll      = 20 * time.Millisecond
 	drainTimeout  = 5 * time.Second // for its output, should a grandchild hold that
 )

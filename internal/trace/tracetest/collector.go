@@ -28,7 +28,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Collector is a collector that is there until the end of the test.
 type Collector struct {

@@ -121,19 +121,20 @@ export async function third_party_cookies_are_blocked(t) {
       addEventListener("message", async ({ data, source }) => {
         if (data === "track") await keystone.track("framed");
         const { sent, storage } = keystone.counters();
-        source.postMessage({ who: keystone.anonymousId(), cookie: document.cookie, sent, storage }, "*");
+        source.postMessage({ to: data, who: keystone.anonymousId(), cookie: document.cookie, sent, storage }, "*");
       });
     </script>`);
     const page = await chrome.open(t.site.add(`<iframe src="${frame}"></iframe>`).replace("localhost", "127.0.0.1"));
-    const ask = (what) => chrome.until(page, (what) => new Promise((answer) => {
-      addEventListener("message", (e) => answer(e.data), { once: true });
-      setTimeout(() => answer(0), 1000); // the frame is not there yet
+    const ask = (what, patience) => new Promise((answer) => {
+      addEventListener("message", ({ data }) => data.to === what && answer(data));
+      setTimeout(() => answer(0), patience);
       frames[0].postMessage(what, "*");
-    }), what);
-    let said = await ask("hello");
-    while (said.sent < 1) said = await ask("hello");
+    });
+    const hello = () => chrome.until(page, ask, "hello", 1000); // again, as long as the frame is not there
+    let said = await hello();
+    while (said.sent < 1) said = await hello();
     assert.equal(said.cookie, "", "the browser blocks no cookies");
-    const after = await ask("track");
+    const after = await chrome.evaluate(page, ask, "track", 60_000); // once
     assert.deepEqual([after.who, after.sent], [said.who, 2]);
     v.who.add(said.who);
     const rows = await v.rows();
@@ -166,7 +167,9 @@ export async function firefox(t) {
     way.open();
     await fox.until(other, () => window.dispatchEvent(new Event("online")) && window.keystone.counters().sent === 34);
     const rows = await v.rows();
-    assert.deepEqual(rows.filter((r) => r.name === "before").map((r) => r.payload.i), [...Array(30).keys()]);
+    // A page that leaves sends all at once, past the order; what is on its way when the way is opened comes through.
+    const numbers = rows.filter((r) => r.name === "before").map((r) => r.payload.i);
+    assert.deepEqual(numbers.sort((a, b) => a - b), [...Array(30).keys()]);
     assert.equal(rows.length, 34);
     assert.equal(new Set(rows.map((r) => r.id)).size, 34);
     assert.match(await fox.evaluate(other, () => document.cookie), new RegExp([...v.who][0]));

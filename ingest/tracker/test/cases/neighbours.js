@@ -79,7 +79,8 @@ export async function the_clock_is_wrong({ visitor: v, site, tag }) {
   await v.drained(page);
   const rows = await v.nothingLost(2);
   const errors = rows.map((r) => r.received - r.timestamp);
-  assert.ok(Math.abs(errors[0]) < 900 && errors[1] >= 900 && errors[1] < 10_000, errors.join());
+  // By days, were it the clock's; on a machine under load some seconds are spent in the page.
+  assert.ok(Math.abs(errors[0]) < 60_000 && errors[1] >= 900 && errors[1] < 60_000, errors.join());
 }
 
 export async function loaded_twice({ visitor: v, site, tag }) {
