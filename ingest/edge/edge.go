@@ -86,6 +86,7 @@ type Server struct {
 	doubt    doubt
 	inFlight inFlight
 	requests sync.Pool // of *request
+	desks    sync.Pool // of *desk
 	chunks   sync.Pool // of *chunk
 
 	listener    *listener
@@ -120,6 +121,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		served:  make(chan error, 1),
 	}
 	s.requests.New = func() any { return &request{s: s, stripe: s.inFlight.stripe()} }
+	s.desks.New = func() any { return new(desk) }
 	s.inFlight.register(deps.Registry)
 	s.chunks.New = func() any { return new(chunk) }
 	s.http = &fasthttp.Server{
@@ -245,6 +247,7 @@ func (s *Server) allowance(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig)
 // handle serves one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	r := s.requests.Get().(*request)
+	r.desk = s.desks.Get().(*desk)
 	underWay := r.stripe
 	underWay.Add(1)
 	defer func() {
