@@ -236,8 +236,10 @@ func (s *Server) Stop(ctx context.Context) error {
 // largeBody is from where on a body gets more time to arrive.
 const largeBody = 256 << 10
 
-// allowance gives large bodies the time they need.
+// allowance gives large bodies the time they need. No body is read before its handler asks for it, which
+// spares small ones a copy: the server would read 8 KiB, of as much as we said is allowed.
 func (s *Server) allowance(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+	c.MaxRequestBodySize = 1
 	if n := h.ContentLength(); n > largeBody || n == -1 {
 		c.ReadTimeout = s.cfg.BatchTimeout
 	}
