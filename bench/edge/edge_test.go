@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 		serve = serveEdge
 	case roleNoop:
 		serve = serveNoop
+	case roleLadder:
+		serve = serveLadder
 	case roleLog:
 		serve = serveLog
 	case roleBackfill:

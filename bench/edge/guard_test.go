@@ -17,7 +17,7 @@ const slack = 1.15
 
 // TestEdgeKeepsItsRatio holds the edge's processor time for an event, as a multiple of what a server
 // takes in the same run that only answers, to what has been reached. The multiple itself moves with the
-// machine: from 2.5 to 3.6 for single events within one day on one shared virtual machine. So a try is
+// machine: from 2.4 to 3.6 for single events within one day on one shared virtual machine. So a try is
 // the second best of its rounds, and there are many: noise makes a try worse, never all of them.
 func TestEdgeKeepsItsRatio(t *testing.T) {
 	if os.Getenv(envGuard) == "" {
@@ -25,8 +25,8 @@ func TestEdgeKeepsItsRatio(t *testing.T) {
 	}
 	const tries, rounds = 10, 5
 	for name, reached := range map[string]float64{
-		"single/64":         2.9,
-		"single/256":        2.45,
+		"single/64":         2.7,
+		"single/256":        2.25,
 		"batch/1000/ndjson": 0.30,
 	} {
 		t.Run(name, func(t *testing.T) {

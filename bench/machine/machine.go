@@ -59,10 +59,18 @@ func CPU() time.Duration {
 const clockTick = 10 * time.Millisecond
 
 // ProcessCPU is the processor time that another process has taken so far, its threads included,
-// its children not. Resolution: 10 ms.
+// its children not. It asks the process's own clock, which counts nanoseconds where /proc counts
+// clock ticks.
 func ProcessCPU(pid int) (time.Duration, error) {
-	s, err := readStat(pid)
-	return s.own, err
+	if pid <= 0 {
+		return 0, fmt.Errorf("read processor time: no process %d", pid)
+	}
+	const sched = 2 // CPUCLOCK_SCHED: clock_getcpuclockid(3) makes the same number
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &t); err != nil {
+		return 0, fmt.Errorf("read processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
 }
 
 // ChildrenCPU is the processor time that this process's children and theirs have taken so far: the

@@ -18,7 +18,7 @@ import (
 // answers 202; items that were not taken are listed. A batch of bad items only is answered the same
 // way, with nothing accepted; one without items is no batch (400).
 func (r *request) ingestBatch(ctx *fasthttp.RequestCtx) *failure {
-	if f := r.authorize(key.FromHeader(&ctx.Request.Header, &r.secret)); f != nil {
+	if f := r.authorize(key.FromHeader(&ctx.Request.Header, &r.desk.secret)); f != nil {
 		return f
 	}
 	if f := r.requireScope(key.Integration); f != nil {

@@ -123,14 +123,14 @@ func (b *bulk) add(i int, item []byte) *event.Error {
 		if value, err = b.rewrite(item); err != nil {
 			return err
 		}
-		userAgent = b.r.message.UserAgent()
+		userAgent = b.r.desk.message.UserAgent()
 	}
 	if err := b.r.check(value, b.foreign, userAgent); err != nil {
 		return err
 	}
 	n := len(c.records)
 	c.records = c.records[:n+1]
-	b.r.s.build(&c.records[n], &c.builder, &b.r.judge, value, userAgent)
+	b.r.s.build(&c.records[n], &c.builder, &b.r.desk.judge, value, userAgent)
 	c.refs = append(c.refs, &c.records[n])
 	c.items = append(c.items, i)
 	return nil
@@ -138,7 +138,7 @@ func (b *bulk) add(i int, item []byte) *event.Error {
 
 // rewrite turns an SDK's message into an event, in the chunk's memory.
 func (b *bulk) rewrite(item []byte) ([]byte, *event.Error) {
-	m, lim := &b.r.message, b.r.s.cfg.Limits
+	m, lim := &b.r.desk.message, b.r.s.cfg.Limits
 	err := m.Parse(item, lim)
 	c := b.filling
 	start := len(c.values)

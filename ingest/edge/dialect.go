@@ -19,7 +19,7 @@ import (
 // Only where no message is good is the batch refused. If good ones could not be made durable the
 // answer is 503: the SDK sends all of it again, under the same message ids, and each counts once.
 func (r *request) dialect(ctx *fasthttp.RequestCtx) *failure {
-	text := key.FromHeader(&ctx.Request.Header, &r.secret)
+	text := key.FromHeader(&ctx.Request.Header, &r.desk.secret)
 	if text == nil {
 		text = key.FromWriteKey(ctx.QueryArgs().Peek("writeKey"))
 	}
@@ -82,8 +82,8 @@ func (r *request) bodyKey(items [][]byte) []byte {
 	if k := segment.Text(r.batch.Other("writeKey")); len(k) > 0 {
 		return key.FromWriteKey(k)
 	}
-	if len(items) == 0 || r.message.Parse(items[0], r.s.cfg.Limits) != nil {
+	if len(items) == 0 || r.desk.message.Parse(items[0], r.s.cfg.Limits) != nil {
 		return nil
 	}
-	return key.FromWriteKey(r.message.WriteKey())
+	return key.FromWriteKey(r.desk.message.WriteKey())
 }

@@ -16,15 +16,15 @@ var errBlocked = &event.Error{Code: codeBlocked, Message: "the tenant has blocke
 // unwanted tells which of the tenant's blocklists names the event that has just been judged.
 // userAgent, if any, is what the client said in another place than the context.
 func (r *request) unwanted(b *key.Blocklist, userAgent []byte) key.List {
-	e := &r.judge.event
+	e := &r.desk.judge.event
 	switch {
 	case r.barred != key.NotBlocked:
 		return r.barred
 	case b.EventName(e.Name):
 		return key.ByEventName
 	}
-	for i := range r.judge.ids.Anonymous {
-		if b.AnonymousID(r.judge.ids.Anonymous[i].Value) {
+	for i := range r.desk.judge.ids.Anonymous {
+		if b.AnonymousID(r.desk.judge.ids.Anonymous[i].Value) {
 			return key.ByAnonymousID
 		}
 	}

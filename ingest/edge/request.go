@@ -26,17 +26,38 @@ type request struct {
 	origin    []byte
 	grant     *key.Grant
 	barred    key.List // the blocklist that names the request's sender
-	secret    key.Scratch
 	body      payload.Buffer
 	batch     payload.Batch
-	judge     judge
-	message   segment.Message
+	desk      *desk // nil: given back
 	builder   builder
 	record    kgo.Record
 	records   [1]*kgo.Record
 	out       []byte
 	retained  bool
 	trace     tracing
+}
+
+// desk is what judging events takes, and what nobody needs once they are judged. A request for one
+// event leaves it before it waits for the log: so a few desks serve all that wait, and stay in the
+// processor's cache.
+type desk struct {
+	judge   judge
+	message segment.Message
+	secret  key.Scratch
+}
+
+// leaveDesk gives the desk to another request. What was judged must be in the record by then.
+func (r *request) leaveDesk() {
+	d := r.desk
+	if d == nil {
+		return
+	}
+	if d.judge.large {
+		d.judge = judge{}
+	}
+	d.message = segment.Message{}
+	r.s.desks.Put(d)
+	r.desk = nil
 }
 
 // What a request keeps for the next one.
@@ -60,10 +81,7 @@ func (r *request) release() {
 	if r.batch.Reset(0); cap(r.batch.Items) > keepItems {
 		r.batch = payload.Batch{}
 	}
-	if r.judge.large {
-		r.judge = judge{}
-	}
-	r.message = segment.Message{}
+	r.leaveDesk()
 	if cap(r.out) > maxCopied {
 		r.out = nil
 	}

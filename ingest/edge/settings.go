@@ -19,7 +19,7 @@ func (r *request) settings(ctx *fasthttp.RequestCtx) *failure {
 	segment := r.route.param != nil
 	text := r.route.param
 	if !segment {
-		if text = key.FromHeader(&ctx.Request.Header, &r.secret); text == nil {
+		if text = key.FromHeader(&ctx.Request.Header, &r.desk.secret); text == nil {
 			text = key.FromWriteKey(ctx.QueryArgs().Peek("writeKey"))
 		}
 	}

@@ -17,7 +17,7 @@ const slack = 4 << 10
 // ingest takes one event: POST /ingest.
 func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 	h := &ctx.Request.Header
-	text := key.FromHeader(h, &r.secret)
+	text := key.FromHeader(h, &r.desk.secret)
 	inQuery := text == nil
 	if inQuery { // a beacon cannot set headers
 		text = ctx.QueryArgs().Peek("key")
@@ -47,17 +47,18 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 	default:
 		return r.reject(err)
 	}
-	r.s.build(&r.record, &r.builder, &r.judge, value, nil)
-	if f := r.store(); f != nil {
-		return f
-	}
+	r.s.build(&r.record, &r.builder, &r.desk.judge, value, nil)
 	out := append(r.out[:0], `{"status":"ok","message_id":`...)
-	if id := r.judge.event.MessageID; len(id) > 0 {
+	if id := r.desk.judge.event.MessageID; len(id) > 0 {
 		out = payload.AppendQuoted(out, id)
 	} else {
 		out = payload.AppendQuoted(out, r.builder.meta.MessageID)
 	}
 	r.out = append(out, '}', '\n')
+	r.leaveDesk()
+	if f := r.store(); f != nil {
+		return f
+	}
 	r.allowOrigin(ctx)
 	r.answer(ctx, fasthttp.StatusOK)
 	return nil
@@ -67,8 +68,8 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 // data what the tenant keeps. userAgent, if any, is what the client said in another place than
 // context.user_agent.
 func (r *request) check(data []byte, foreign bool, userAgent []byte) *event.Error {
-	err := r.judge.judge(data, foreign, r.grant, r.s.cfg.Limits)
-	if n := r.judge.ids.Dropped; n > 0 {
+	err := r.desk.judge.judge(data, foreign, r.grant, r.s.cfg.Limits)
+	if n := r.desk.judge.ids.Dropped; n > 0 {
 		r.s.metrics.nobody.Add(float64(n))
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // jobStatus tells how far a batch has come: GET /tenant/ingest/batch/{job_id}. Another tenant's job
 // is as unknown as one that never was.
 func (r *request) jobStatus(ctx *fasthttp.RequestCtx) *failure {
-	if f := r.authorize(key.FromHeader(&ctx.Request.Header, &r.secret)); f != nil {
+	if f := r.authorize(key.FromHeader(&ctx.Request.Header, &r.desk.secret)); f != nil {
 		return f
 	}
 	if f := r.requireScope(key.Integration); f != nil {

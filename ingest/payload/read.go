@@ -18,6 +18,8 @@ import (
 
 // Limits of reading, all sizes in bytes.
 const (
+	// firstBytes a body gets when it is announced, the rest as it comes.
+	firstBytes = 2 << 10
 	// keepBytes is the largest buffer that goes back to a pool; up to here memory is not charged.
 	keepBytes = 64 << 10
 	// rawBytes of a compressed body are collected before decompression starts, so that a client
@@ -117,8 +119,10 @@ func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length, limit int) (
 		if len(dst) == cap(dst) {
 			next := max(2*cap(dst), 4<<10)
 			switch {
+			case length >= 0 && cap(dst) == 0:
+				next = min(firstBytes, length+1) // one more, to see the end
 			case length >= 0 && cap(dst) < wholeBytes:
-				next = min(max(4*cap(dst), keepBytes), length+1) // one more, to see the end
+				next = min(max(4*cap(dst), keepBytes), length+1)
 			case length >= 0:
 				next = length + 1
 			case cap(dst) >= wholeBytes:
