@@ -8,10 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// eventBatch is rows for events and the memory their texts are in.
+// eventBatch is rows for events, and what has to be known of them until they are in the table.
 type eventBatch struct {
 	columns  *eventColumns
-	texts    texts
+	texts    texts // of message ids and suspects
 	suspects suspects
 	hashes   []uint64 // of the messages held, also of those that turn out to be in the table
 }
@@ -60,7 +60,7 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 		w.batch = eventBatches.Get().(*eventBatch)
 	}
 	r := &w.row
-	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
+	if err := w.decoder.decode(record, r); err != nil {
 		w.poison.skip(ctx, record, err)
 		w.traces.take(record, resultSkipped)
 		return nil
@@ -78,7 +78,7 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 		w.metrics.duplicates.Inc()
 	case suspect:
 		w.traces.take(record, "") // nearly all of them are new
-		w.batch.suspects.add(r)
+		w.batch.suspects.add(r, &w.batch.texts)
 		if len(w.batch.suspects) >= maxSuspects {
 			return w.lookUp(ctx)
 		}
@@ -94,6 +94,7 @@ func (w *eventWork) judge(r *row) (v verdict) {
 		return fresh
 	}
 	var hash uint64
+	m.id = view(w.batch.texts.keep([]byte(m.id)))
 	hash, w.scratch = m.hash(w.scratch)
 	v, held := w.messages.claim(hash, m)
 	if held {
@@ -161,8 +162,14 @@ func (w *eventWork) abandon() {
 	}
 }
 
+// maxKept is how much memory a batch is kept with for another. One of ordinary events has half of it; one
+// whose events are large or many in turn would keep the most that each of its blocks ever had.
+const maxKept = 128 << 20
+
 func (w *eventWork) release() {
-	w.batch.reset()
-	eventBatches.Put(w.batch)
+	if w.batch.columns.memory() <= maxKept {
+		w.batch.reset()
+		eventBatches.Put(w.batch)
+	}
 	w.batch = nil
 }
