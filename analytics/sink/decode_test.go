@@ -316,25 +316,6 @@ func TestTextsKeepWhatTheyGaveOut(t *testing.T) {
 	}
 }
 
-// A record costs the sink a handful of small allocations: the header's texts and the node's.
-func TestTakeAllocatesLittle(t *testing.T) {
-	records := shopRecords(1000, event.TopicEvents, 1)
-	s := benchSink(t, nil)
-	w := s.work(tp{event.TopicEvents, 0}, start{}).(*eventWork)
-	take := func() {
-		for _, r := range records {
-			if err := w.take(t.Context(), r); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.abandon()
-	}
-	take() // fills the caches and the pool
-	if n := testing.AllocsPerRun(5, take) / float64(len(records)); n > 8 {
-		t.Errorf("%.1f allocations a record", n)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(page("m", "d")))
 	f.Add([]byte(`{"event_type":"track","event_name":"x","payload":{"products":[{"sku":"\ud800"}],"revenue":"1e9"},"context":{"page":{"url":"//a?utm_source=%zz"}},"q":1}`))

@@ -37,11 +37,11 @@ type eventWork struct {
 	decoder  *decoder
 	now      func() time.Time
 
-	traces  traces
-	batch   *eventBatch // nil between batches
-	erased  *erased     // of the batch
-	row     row
-	scratch []byte
+	traces traces
+	batch  *eventBatch // nil between batches
+	erased *erased     // of the batch
+	row    row
+	hasher hasher
 }
 
 func (w *eventWork) marks() marks { return nil }
@@ -93,9 +93,8 @@ func (w *eventWork) judge(r *row) (v verdict) {
 	if m.id == "" {
 		return fresh
 	}
-	var hash uint64
 	m.id = view(w.batch.texts.keep([]byte(m.id)))
-	hash, w.scratch = m.hash(w.scratch)
+	hash := w.hasher.hash(m)
 	v, held := w.messages.claim(hash, m)
 	if held {
 		w.batch.hashes = append(w.batch.hashes, hash)
