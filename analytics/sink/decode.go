@@ -24,6 +24,7 @@ type decoder struct {
 	device  event.Event // of an alias: the anonymous part of event
 	ids     event.Identifiers
 	texts   texts // of the record: what is not in it as it is
+	walk    jsonscan.Walk
 	scratch []byte
 	lists   [numLists][]byte
 	known   map[string]bool // products of a long list

@@ -55,36 +55,35 @@ func (d *decoder) enrich(meta *event.Meta, r *row) {
 	campaign(weburl.Params(parts.Query), r)
 }
 
-// context reads what page, device and library say. A document that Decode has seen has no errors.
+// context reads what page, device and library say.
 func (d *decoder) context(object []byte, r *row) {
-	var m jsonscan.Members
-	for m.Reset(object, len(object)); m.Next(); {
-		switch string(m.Key()) {
+	w := &d.walk
+	for w.Reset(object); w.Next(); {
+		switch string(w.Key()) {
 		case "page":
-			d.page(m.Value(), r)
+			d.members(r, (*decoder).pageMember)
 		case "campaign":
-			d.campaign(m.Value(), r)
+			d.members(r, (*decoder).campaignMember)
 		case "library":
-			d.library(m.Value(), r)
+			d.members(r, (*decoder).libraryMember)
 		case "user_agent", "userAgent":
-			r.text[colUserAgent] = d.scalar(m.Value())
+			r.text[colUserAgent] = d.scalar(w.Value())
 		case "locale":
-			r.text[colLocale] = d.short(m.Value())
+			r.text[colLocale] = d.short(w.Value())
 		case "ip":
 			if r.text[colIP] == "" { // the edge's word, where it has one, is better than the client's
-				r.text[colIP] = d.short(m.Value())
+				r.text[colIP] = d.short(w.Value())
 			}
 		}
 	}
 }
 
-func (d *decoder) page(raw []byte, r *row) {
-	if jsonscan.KindOf(raw) != jsonscan.Object {
-		return
-	}
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		d.pageMember(m.Key(), m.Value(), r)
+// members takes those of the value walk is at, if it is an object.
+func (d *decoder) members(r *row, take func(*decoder, []byte, []byte, *row)) {
+	if d.walk.Enter() {
+		for d.walk.Next() {
+			take(d, d.walk.Key(), d.walk.Value(), r)
+		}
 	}
 }
 
@@ -106,39 +105,27 @@ func (d *decoder) pageMember(key, raw []byte, r *row) {
 	}
 }
 
-func (d *decoder) campaign(raw []byte, r *row) {
-	if jsonscan.KindOf(raw) != jsonscan.Object {
-		return
-	}
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		switch string(m.Key()) {
-		case "source":
-			r.text[colUTMSource] = d.short(m.Value())
-		case "medium":
-			r.text[colUTMMedium] = d.short(m.Value())
-		case "name":
-			r.text[colUTMCampaign] = d.short(m.Value())
-		case "term":
-			r.text[colUTMTerm] = d.scalar(m.Value())
-		case "content":
-			r.text[colUTMContent] = d.scalar(m.Value())
-		}
+func (d *decoder) campaignMember(key, raw []byte, r *row) {
+	switch string(key) {
+	case "source":
+		r.text[colUTMSource] = d.short(raw)
+	case "medium":
+		r.text[colUTMMedium] = d.short(raw)
+	case "name":
+		r.text[colUTMCampaign] = d.short(raw)
+	case "term":
+		r.text[colUTMTerm] = d.scalar(raw)
+	case "content":
+		r.text[colUTMContent] = d.scalar(raw)
 	}
 }
 
-func (d *decoder) library(raw []byte, r *row) {
-	if jsonscan.KindOf(raw) != jsonscan.Object {
-		return
-	}
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		switch string(m.Key()) {
-		case "name":
-			r.text[colLibraryName] = d.short(m.Value())
-		case "version":
-			r.text[colLibraryVersion] = d.short(m.Value())
-		}
+func (d *decoder) libraryMember(key, raw []byte, r *row) {
+	switch string(key) {
+	case "name":
+		r.text[colLibraryName] = d.short(raw)
+	case "version":
+		r.text[colLibraryVersion] = d.short(raw)
 	}
 }
 
@@ -188,10 +175,10 @@ func paramColumn(key string) int {
 func (d *decoder) payload(object []byte, r *row) {
 	clear(d.lists[:])
 	var revenue, total, value, product []byte
-	var m jsonscan.Members
-	for m.Reset(object, len(object)); m.Next(); {
-		raw := m.Value()
-		switch string(m.Key()) {
+	w := &d.walk
+	for w.Reset(object); w.Next(); {
+		raw := w.Value()
+		switch string(w.Key()) {
 		case "order_id":
 			r.text[colOrderID] = d.id(raw)
 		case "product_id":
@@ -212,7 +199,7 @@ func (d *decoder) payload(object []byte, r *row) {
 			r.text[colCurrency] = strings.ToUpper(d.short(raw))
 		case "url", "path", "title", "referrer":
 			if d.event.Type == event.Page {
-				d.pageMember(m.Key(), raw, r)
+				d.pageMember(w.Key(), raw, r)
 			}
 		}
 	}
@@ -254,15 +241,15 @@ func (d *decoder) lineProduct(raw []byte) string {
 		return ""
 	}
 	var productID, sku, id []byte
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		switch string(m.Key()) {
+	w := &d.walk
+	for w.Reset(raw); w.Next(); {
+		switch string(w.Key()) {
 		case "product_id":
-			productID = m.Value()
+			productID = w.Value()
 		case "sku":
-			sku = m.Value()
+			sku = w.Value()
 		case "id":
-			id = m.Value()
+			id = w.Value()
 		}
 	}
 	for _, raw := range [...][]byte{productID, sku, id} {
