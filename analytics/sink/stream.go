@@ -60,12 +60,16 @@ func (s *stream) uint32(v uint32) { s.buf = binary.LittleEndian.AppendUint32(s.b
 
 func (s *stream) uint64(v uint64) { s.buf = binary.LittleEndian.AppendUint64(s.buf, v) }
 
-// text is a String: its length and its bytes. Most are empty or short.
+// text is a String: its length and its bytes. Most are empty, nearly all are short.
 func (s *stream) text(v string) {
-	if len(v) < 0x80 {
-		s.buf = append(s.buf, byte(len(v)))
-	} else {
-		s.buf = binary.AppendUvarint(s.buf, uint64(len(v)))
+	switch n := len(v); {
+	case n == 0:
+		s.buf = append(s.buf, 0)
+		return
+	case n < 0x80:
+		s.buf = append(s.buf, byte(n))
+	default:
+		s.buf = binary.AppendUvarint(s.buf, uint64(n))
 	}
 	s.buf = append(s.buf, v...)
 }
