@@ -19,7 +19,6 @@ const revokeTimeout = 10 * time.Second
 // connect makes the client. Partitions come and go through its callbacks, never between a poll and
 // the end of the hand-over to the lanes (BlockRebalanceOnPoll).
 func (s *Sink) connect() (*kgo.Client, error) {
-	pool := &recordPool{}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(s.cfg.Brokers...),
 		kgo.ClientID(s.cfg.ClientID),
@@ -36,8 +35,8 @@ func (s *Sink) connect() (*kgo.Client, error) {
 		kgo.FetchMaxBytes(int32(s.cfg.FetchBytes)),
 		kgo.FetchMaxPartitionBytes(int32(s.cfg.FetchBytes)),
 		kgo.FetchMaxWait(500 * time.Millisecond),
-		kgo.WithPools(pool),
-		kgo.WithHooks(pool),
+		kgo.WithPools(s.pool),
+		kgo.WithHooks(s.pool),
 	}
 	if s.cfg.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))

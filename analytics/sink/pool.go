@@ -15,13 +15,17 @@ import (
 type recordPool struct {
 	bytes   slabs[byte]
 	records slabs[kgo.Record]
-	ratio   atomic.Int64 // of a batch's size to what is fetched of it, the last one's rounded up
+	ratio   atomic.Int64 // of a batch's size to what is fetched of it, the last one's rounded up, or maxRatio
 }
+
+// maxRatio bounds the guess. One sender's batch may be a thousand times as large as what is fetched of it; the
+// next ones are not, and all their memory would be cleared, and held until their last record is taken.
+const maxRatio = 16
 
 // OnFetchBatchRead learns how well the producers' batches are compressed.
 func (p *recordPool) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
 	if m.CompressedBytes > 0 {
-		p.ratio.Store(int64(m.UncompressedBytes/m.CompressedBytes) + 1)
+		p.ratio.Store(min(int64(m.UncompressedBytes/m.CompressedBytes)+1, maxRatio))
 	}
 }
 
