@@ -166,8 +166,7 @@ func (w *eventWork) abandon() {
 const maxKept = 128 << 20
 
 func (w *eventWork) release() {
-	if w.batch.columns.memory() <= maxKept {
-		w.batch.reset()
+	if w.batch.reset(); w.batch.columns.memory() <= maxKept {
 		eventBatches.Put(w.batch)
 	}
 	w.batch = nil

@@ -33,7 +33,7 @@ func (s *rowset) reset() {
 	}
 }
 
-// memory is how many bytes the rows hold on to, also when there are none.
+// memory is how many bytes the rows hold on to, after reset.
 func (s *rowset) memory() (n int) {
 	for i := range s.all {
 		for _, part := range s.all[i].streams {

@@ -46,7 +46,7 @@ func (s *stream) reset() {
 	s.n, s.buf = 0, s.blocks[0][:0]
 }
 
-// memory is how many bytes the stream holds on to.
+// memory is how many bytes the stream holds on to, after reset.
 func (s *stream) memory() (n int) {
 	for _, b := range s.blocks {
 		n += cap(b)
