@@ -24,6 +24,9 @@ func (b *eventBatch) reset() {
 	b.hashes = b.hashes[:0]
 }
 
+// memory is how many bytes the batch holds on to, after reset.
+func (b *eventBatch) memory() int { return b.columns.memory() + b.texts.memory() }
+
 // eventBatches holds the memory of batches between uses, so that a lane without traffic has none.
 var eventBatches = sync.Pool{New: func() any { return &eventBatch{columns: newEventColumns()} }}
 
@@ -166,7 +169,7 @@ func (w *eventWork) abandon() {
 const maxKept = 128 << 20
 
 func (w *eventWork) release() {
-	if w.batch.reset(); w.batch.columns.memory() <= maxKept {
+	if w.batch.reset(); w.batch.memory() <= maxKept {
 		eventBatches.Put(w.batch)
 	}
 	w.batch = nil

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -127,4 +128,22 @@ func oddRecords() []*kgo.Record {
 		}))
 	}
 	return records
+}
+
+// A batch counts all it is kept with: also what its last block of rows grew to, and the texts of suspects.
+func TestBatchMemory(t *testing.T) {
+	b := &eventBatch{columns: newEventColumns()}
+	const large = 8 << 20
+	var r row
+	r.text[colPayload] = strings.Repeat("x", large)
+	b.columns.add(&r, tp{event.TopicEvents, 0})
+	b.suspects.add(&r, &b.texts)
+	if b.reset(); b.memory() < 2*large || b.memory() > 3*large {
+		t.Errorf("%d bytes for two rows of %d", b.memory(), large)
+	}
+	b.columns.add(&r, tp{event.TopicEvents, 0})
+	b.suspects.add(&r, &b.texts)
+	if b.reset(); b.memory() > 3*large {
+		t.Errorf("%d bytes for two rows of %d, the second time", b.memory(), large)
+	}
 }

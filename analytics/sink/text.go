@@ -48,6 +48,14 @@ func (t *texts) reset() {
 	t.used = 0
 }
 
+// memory is how many bytes the texts hold on to, also when there are none.
+func (t *texts) memory() (n int) {
+	for _, b := range t.blocks {
+		n += cap(b)
+	}
+	return n
+}
+
 // view is b as a string, without a copy. The caller knows that nobody changes b while the string is
 // in use: a block of texts is only appended to until it is reset, and a record is not written to before it
 // was taken.
