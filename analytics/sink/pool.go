@@ -15,7 +15,7 @@ import (
 type recordPool struct {
 	bytes   slabs[byte]
 	records slabs[kgo.Record]
-	ratio   atomic.Int64 // of a batch's size to what is fetched of it, the last one's rounded up, or maxRatio
+	ratio   atomic.Int64 // of a batch's size to what is fetched of it, in sixteenths: the last one's, and some more, or maxRatio
 }
 
 // maxRatio bounds the guess. One sender's batch may be a thousand times as large as what is fetched of it; the
@@ -25,13 +25,13 @@ const maxRatio = 16
 // OnFetchBatchRead learns how well the producers' batches are compressed.
 func (p *recordPool) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
 	if m.CompressedBytes > 0 {
-		p.ratio.Store(min(int64(m.UncompressedBytes/m.CompressedBytes)+1, maxRatio))
+		p.ratio.Store(min(int64(16*m.UncompressedBytes/m.CompressedBytes)+2, 16*maxRatio))
 	}
 }
 
 // GetDecompressBytes answers memory for a batch of records; franz-go makes it larger where it has to.
 func (p *recordPool) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
-	return p.bytes.get(int(p.ratio.Load())*len(compressed) + bytes.MinRead)
+	return p.bytes.get(int(p.ratio.Load())*len(compressed)/16 + bytes.MinRead)
 }
 
 // PutDecompressBytes takes it back.
@@ -43,26 +43,38 @@ func (p *recordPool) GetRecords(n int) []kgo.Record { return p.records.get(n) }
 // PutRecords takes it back.
 func (p *recordPool) PutRecords(r []kgo.Record) { p.records.put(r) }
 
-// maxSlab bounds what is kept: 2^maxSlab-1 items in one.
+// slabs are pools of slices by their capacity, four of them to a power of two. What is answered is at most a
+// half larger than what was asked for: franz-go clears all of it, the budget knows only of what is in it, and
+// a small batch must not hold a large one's memory.
+type slabs[T any] struct{ pools [8 * maxSlab]sync.Pool }
+
+// maxSlab bounds what is kept: less than 2^maxSlab items in one.
 const maxSlab = 23
 
-// slabs are pools of slices by their capacity. What is answered is less than four times as large as what was
-// asked for, and mostly twice: franz-go clears all of it, and a small batch must not hold a large one's memory.
-type slabs[T any] struct{ pools [maxSlab]sync.Pool }
-
 func (s *slabs[T]) get(n int) []T {
-	class := bits.Len(uint(max(n, 1) - 1))
-	if class >= maxSlab {
-		return make([]T, 0, n)
+	shift := max(bits.Len(uint(n))-3, 0)
+	size := (n>>shift + 1) << shift
+	if pool := s.pool(size); pool != nil {
+		if slab, ok := pool.Get().(*[]T); ok {
+			return (*slab)[:0]
+		}
 	}
-	if slab, ok := s.pools[class].Get().(*[]T); ok {
-		return (*slab)[:0]
-	}
-	return make([]T, 0, 1<<class)
+	return make([]T, 0, size)
 }
 
 func (s *slabs[T]) put(slab []T) {
-	if class := bits.Len(uint(cap(slab))) - 1; class >= 0 && class < maxSlab {
-		s.pools[class].Put(&slab)
+	if pool := s.pool(cap(slab)); pool != nil {
+		pool.Put(&slab)
 	}
+}
+
+// pool is where slices of a capacity are, and others that are larger by less than a quarter: the highest three
+// bits of it are the same.
+func (s *slabs[T]) pool(size int) *sync.Pool {
+	length := bits.Len(uint(size))
+	if length > maxSlab || length == 0 {
+		return nil
+	}
+	shift := max(length-3, 0)
+	return &s.pools[8*shift+size>>shift]
 }
