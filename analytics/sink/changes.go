@@ -48,8 +48,17 @@ func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
 func (w *changeWork) begin(e *erased) { w.erased = e }
 
 func (w *changeWork) abandon() {
-	w.tables.reset()
+	w.release()
 	w.traces.abandon()
+}
+
+// keptChanges is how much memory a lane of changes keeps for its next batch, also while there is no traffic.
+const keptChanges = 8 << 20
+
+func (w *changeWork) release() {
+	if w.tables.reset(); w.tables.memory() > keptChanges {
+		w.tables = newChangeTables(w.tp, len(w.tables.profiles))
+	}
 }
 
 func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
@@ -85,7 +94,7 @@ func (w *changeWork) flush(ctx context.Context, at span) error {
 	if err != nil {
 		return err
 	}
-	w.tables.reset()
+	w.release()
 	return nil
 }
 

@@ -3,6 +3,7 @@ package sink
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,5 +207,30 @@ func TestMarks(t *testing.T) {
 		if got := m.has(tt.s); got != tt.want {
 			t.Errorf("has %v: %v", tt.s, got)
 		}
+	}
+}
+
+// A lane of changes that had a large batch does not keep its memory; one that had an ordinary one does.
+func TestChangesMemoryIsGivenUp(t *testing.T) {
+	w := benchSink(t, nil).work(tp{event.TopicChanges, 0}, start{shards: 2}).(*changeWork)
+	for _, c := range []struct {
+		bytes int
+		kept  bool
+	}{{100, true}, {2 * keptChanges, false}, {100, true}} {
+		large, err := json.Marshal(event.Change{TenantID: tenant, ProfileID: node("email", "1"), Profile: &event.ProfileState{
+			Kind: "anchor", Version: 1, Attributes: []byte(fmt.Sprintf("%q", strings.Repeat("x", c.bytes))),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.take(t.Context(), change(string(large), "0", c.bytes, 0)); err != nil {
+			t.Fatal(err)
+		}
+		before := w.tables
+		w.abandon()
+		if kept := w.tables == before; kept != c.kept || w.rows() != 0 || w.tables.memory() > keptChanges {
+			t.Errorf("after %d bytes: kept is %t, %d rows, %d bytes", c.bytes, kept, w.rows(), w.tables.memory())
+		}
+		w.taken = marks{}
 	}
 }

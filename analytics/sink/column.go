@@ -1,146 +1,127 @@
 package sink
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
+	"time"
 
-	chproto "github.com/ClickHouse/ch-go/proto"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/sink/money"
 )
 
-// column is one column of an INSERT: its name, and the values of all rows.
-type column interface {
-	title() string
-	// send hands the values of the rows from, to (exclusive) to the driver's column number i.
-	send(batch driver.Batch, i, from, to int) error
-	reset()
+// column is one column of an INSERT: its name, the type it is written as, and the values of all rows.
+type column struct {
+	name, kind string
+	streams    []*stream // as they follow each other in ClickHouse's native format
 }
 
-// values is a column of what the driver takes as a slice: string, uuid.UUID, time.Time, numbers.
-type values[T any] struct {
-	name string
-	v    []T
+// textColumn is String. (LowCardinality is sent as its plain type: see try.)
+type textColumn struct{ stream }
+
+func (c *textColumn) add(v string) { c.text(v) }
+
+// uuidColumn is UUID: two halves, each with its lowest byte first.
+type uuidColumn struct{ stream }
+
+func (c *uuidColumn) add(v uuid.UUID) {
+	c.uint64(binary.BigEndian.Uint64(v[:8]))
+	c.uint64(binary.BigEndian.Uint64(v[8:]))
 }
 
-func (c *values[T]) add(v T) { c.v = append(c.v, v) }
+// milliColumn and microColumn are DateTime64 of 3 and of 6 digits.
+type (
+	milliColumn struct{ stream }
+	microColumn struct{ stream }
+)
 
-func (c *values[T]) title() string { return c.name }
+func (c *milliColumn) add(v time.Time) { c.uint64(uint64(v.UnixMilli())) }
 
-func (c *values[T]) send(batch driver.Batch, i, from, to int) error {
-	return batch.Column(i).Append(c.v[from:to])
-}
-
-// reset forgets the values; clear, so that they do not keep a batch's records alive.
-func (c *values[T]) reset() {
-	clear(c.v)
-	c.v = c.v[:0]
-}
-
-// items are the values of a money or list column, or of the lists in one. They go to ClickHouse in its
-// native format.
-type items interface {
-	appendNative(dst []byte, from, to int) []byte
-	reset()
-}
-
-// native is a column that goes to the driver in ClickHouse's native format: the driver's own way for
-// decimals makes five allocations a row, and reflects on lists.
-type native struct {
-	name    string
-	items   items
-	scratch []byte
-}
-
-func (c *native) title() string { return c.name }
-
-func (c *native) reset() { c.items.reset() }
-
-func (c *native) send(batch driver.Batch, i, from, to int) error {
-	c.scratch = c.items.appendNative(c.scratch[:0], from, to)
-	reader := chproto.NewReader(bytes.NewReader(c.scratch))
-	if err := batch.Columns()[i].Decode(reader, to-from); err != nil {
-		return fmt.Errorf("fill column %s: %w", c.name, err)
+// fill puts one time into all rows.
+func (c *milliColumn) fill(v time.Time) {
+	for i := range c.n + 1 {
+		for at := c.block(i); len(at) > 0; at = at[8:] {
+			binary.LittleEndian.PutUint64(at, uint64(v.UnixMilli()))
+		}
 	}
-	return nil
 }
 
-// amounts are Nullable(Decimal(38, 9)), or Decimal(38, 9) where nothing is ever absent.
-type amounts struct {
-	nullable bool
-	null     []byte
-	v        []money.Amount
-}
+func (c *microColumn) add(v time.Time) { c.uint64(uint64(v.UnixMicro())) }
 
-func (a *amounts) add(v money.Amount, ok bool) {
-	absent := byte(1)
-	if ok {
-		absent = 0
+// Whole numbers.
+type (
+	byteColumn   struct{ stream } // UInt8 and Bool
+	uint32Column struct{ stream } // and Int32
+	uint64Column struct{ stream } // and Int64
+)
+
+func (c *byteColumn) add(v bool) {
+	one := byte(0)
+	if v {
+		one = 1
 	}
-	a.null = append(a.null, absent)
-	a.v = append(a.v, v)
+	c.byte(one)
+}
+
+func (c *uint32Column) add(v uint32) { c.uint32(v) }
+
+func (c *uint64Column) add(v uint64) { c.uint64(v) }
+
+// amountColumn is Decimal(38, 9), or Nullable of it: which values are NULL, then all values.
+type amountColumn struct {
+	nullable     bool
+	null, values stream
+}
+
+func (c *amountColumn) add(v money.Amount, ok bool) {
+	switch {
+	case !c.nullable:
+	case ok:
+		c.null.byte(0)
+	default:
+		c.null.byte(1)
+	}
+	c.values.uint64(v.Low)
+	c.values.uint64(v.High)
 }
 
 // addText adds what decimal text says; NULL where it is empty or cannot be held.
-func (a *amounts) addText(text string) { a.add(money.Parse(text)) }
+func (c *amountColumn) addText(text string) { c.add(money.Parse(text)) }
 
-func (a *amounts) reset() { a.null, a.v = a.null[:0], a.v[:0] }
-
-func (a *amounts) appendNative(dst []byte, from, to int) []byte {
-	if a.nullable {
-		dst = append(dst, a.null[from:to]...)
-	}
-	for _, v := range a.v[from:to] {
-		dst = binary.LittleEndian.AppendUint64(dst, v.Low)
-		dst = binary.LittleEndian.AppendUint64(dst, v.High)
-	}
-	return dst
-}
-
-// stringItems are String.
-type stringItems struct{ v []string }
-
-func (s *stringItems) reset() {
-	clear(s.v)
-	s.v = s.v[:0]
-}
-
-func (s *stringItems) appendNative(dst []byte, from, to int) []byte {
-	for _, v := range s.v[from:to] {
-		dst = binary.AppendUvarint(dst, uint64(len(v)))
-		dst = append(dst, v...)
-	}
-	return dst
-}
-
-// list is Array(T): the items of all rows one after the other, and where each row ends.
+// list says where the rows of an Array end among the items of their block. Add a row's items, then end the
+// row.
 type list struct {
-	items items
-	ends  []uint64
+	ends  stream
+	items uint64 // of the block
+	row   uint64 // of the row under way
 }
 
-// end closes a row, at so many items in all.
-func (l *list) end(items int) { l.ends = append(l.ends, uint64(items)) }
-
-func (l *list) reset() {
-	l.ends = l.ends[:0]
-	l.items.reset()
-}
-
-func (l *list) appendNative(dst []byte, from, to int) []byte {
-	first, last := l.before(from), l.before(to)
-	for _, end := range l.ends[from:to] {
-		dst = binary.LittleEndian.AppendUint64(dst, end-first)
+func (l *list) endRow() {
+	if len(l.ends.buf) == 0 {
+		l.items = 0
 	}
-	return l.items.appendNative(dst, int(first), int(last))
+	l.items += l.row
+	l.row = 0
+	l.ends.uint64(l.items)
 }
 
-// before is how many items the rows before one have.
-func (l *list) before(row int) uint64 {
-	if row == 0 {
-		return 0
-	}
-	return l.ends[row-1]
+// textListColumn is Array(String).
+type textListColumn struct {
+	list
+	values stream
+}
+
+func (c *textListColumn) item(v string) {
+	c.row++
+	c.values.text(v)
+}
+
+// amountListColumn is Array(Decimal(38, 9)), or of Nullable.
+type amountListColumn struct {
+	list
+	amountColumn
+}
+
+func (c *amountListColumn) itemText(text string) {
+	c.row++
+	c.addText(text)
 }

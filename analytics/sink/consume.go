@@ -35,6 +35,8 @@ func (s *Sink) connect() (*kgo.Client, error) {
 		kgo.FetchMaxBytes(int32(s.cfg.FetchBytes)),
 		kgo.FetchMaxPartitionBytes(int32(s.cfg.FetchBytes)),
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.WithPools(s.pool),
+		kgo.WithHooks(s.pool),
 	}
 	if s.cfg.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID))

@@ -21,8 +21,10 @@ type decoder struct {
 	agents   agents
 
 	event   event.Event
-	device  event.Event // the anonymous part of event
+	device  event.Event // of an alias: the anonymous part of event
 	ids     event.Identifiers
+	texts   texts // of the record: what is not in it as it is
+	walk    jsonscan.Walk
 	scratch []byte
 	lists   [numLists][]byte
 	known   map[string]bool // products of a long list
@@ -35,10 +37,11 @@ func newDecoder(limits event.Limits) *decoder {
 	}
 }
 
-// decode fills r from a record. Short texts are copied to t; payload and context stay in the record.
-// The error is about the record and holds nothing of it; r is then unusable.
-func (d *decoder) decode(record *kgo.Record, t *texts, r *row) error {
-	meta, err := event.ReadMeta(record.Headers)
+// decode fills r from a record. Its texts are in the record or the decoder: they are valid until the next
+// one is decoded. The error is about the record and holds nothing of it; r is then unusable.
+func (d *decoder) decode(record *kgo.Record, r *row) error {
+	d.texts.reset()
+	meta, err := event.ReadMetaAs(record.Headers, view)
 	if err != nil {
 		return err
 	}
@@ -54,54 +57,62 @@ func (d *decoder) decode(record *kgo.Record, t *texts, r *row) error {
 	r.timestamp, note = e.Time(meta.ReceivedAt)
 
 	r.text[colEventType] = e.Type.String()
-	r.text[colEventName] = t.keep(e.Name)
+	r.text[colEventName] = view(e.Name)
 	r.text[colKeyID], r.text[colRequestID], r.text[colJobID] = meta.KeyID, meta.RequestID, meta.JobID
-	if r.text[colMessageID] = t.keep(e.MessageID); r.text[colMessageID] == "" {
+	if r.text[colMessageID] = view(e.MessageID); r.text[colMessageID] == "" {
 		r.text[colMessageID] = meta.MessageID
 	}
-	r.text[colPayload], r.text[colContext], r.text[colExtra] = d.object(e.Payload, t), d.object(e.Context, t), emptyObject
+	r.text[colPayload], r.text[colContext], r.text[colExtra] = d.object(e.Payload), d.object(e.Context), emptyObject
 	if e.Unknown || e.PreviousID != nil || e.GroupID != nil || note != event.TimeOK {
-		r.text[colExtra] = d.extra(record.Value, note, t)
+		r.text[colExtra] = d.extra(record.Value, note)
 	}
-	d.identities(&meta, t, r)
-	d.enrich(&meta, t, r)
+	d.identities(&meta, r)
+	d.enrich(&meta, r)
 	return nil
 }
 
 // identities tells whom the event names.
-func (d *decoder) identities(meta *event.Meta, t *texts, r *row) {
+func (d *decoder) identities(meta *event.Meta, r *row) {
 	e := &d.event
 	switch jsonscan.KindOf(e.Identity) {
 	case jsonscan.String, jsonscan.Number:
-		r.text[colIdentity] = d.scalar(e.Identity, t)
+		r.text[colIdentity] = d.scalar(e.Identity)
 	case jsonscan.Object:
-		r.text[colIdentity] = d.object(e.Identity, t)
+		r.text[colIdentity] = d.object(e.Identity)
 	}
 	// Only the device's identifier is worked out here; the edge knew the tenant's settings, which it
 	// takes for the verified ones, and left the first of those in the header.
-	d.device = event.Event{Type: event.Page, AnonymousID: e.AnonymousID}
-	if e.Type == event.Alias {
-		d.device.Type, d.device.PreviousID = event.Alias, e.PreviousID
-	}
 	r.profileNode = meta.IdentityNode
-	if e.AnonymousID == nil && d.device.PreviousID == nil {
-		return
-	}
-	d.device.Identifiers(meta.Tenant, &d.settings, &d.ids)
-	if n := len(d.ids.Anonymous); n > 0 {
-		r.profileNode = d.ids.Anonymous[n-1].Node
-		if e.AnonymousID != nil {
-			r.text[colAnonymousID] = d.ids.Anonymous[n-1].Value
+	if e.AnonymousID != nil {
+		if id, ok := event.AnonymousID(e.AnonymousID); ok {
+			r.text[colAnonymousID] = view(id)
+			r.profileNode = event.NodeID(meta.Tenant, event.KindAnonymous, r.text[colAnonymousID])
+			return
 		}
 	}
-	if r.profileNode == uuid.Nil && len(d.ids.Verified) > 0 {
+	if e.Type == event.Alias && e.PreviousID != nil {
+		d.previous(meta, r)
+	}
+}
+
+// previous takes the id an alias replaces for the node of an event without a device.
+func (d *decoder) previous(meta *event.Meta, r *row) {
+	d.device = event.Event{Type: event.Alias, PreviousID: d.event.PreviousID}
+	d.device.Identifiers(meta.Tenant, &d.settings, &d.ids)
+	switch {
+	case len(d.ids.Anonymous) > 0:
+		r.profileNode = d.ids.Anonymous[0].Node
+		if d.event.AnonymousID != nil { // it stands for nobody
+			r.text[colAnonymousID] = d.ids.Anonymous[0].Value
+		}
+	case r.profileNode == uuid.Nil && len(d.ids.Verified) > 0:
 		r.profileNode = d.ids.Verified[0].Node
 	}
 }
 
 // extra gathers the top-level members that have no column, those whose column does not hold what was
 // given included.
-func (d *decoder) extra(value []byte, note event.TimeNote, t *texts) string {
+func (d *decoder) extra(value []byte, note event.TimeNote) string {
 	out := d.scratch[:0]
 	out = append(out, '{')
 	var m jsonscan.Members
@@ -129,27 +140,27 @@ func (d *decoder) extra(value []byte, note event.TimeNote, t *texts) string {
 	out = append(out, '}')
 	d.scratch = out
 	mend(out)
-	return t.keep(out)
+	return view(d.texts.keep(out))
 }
 
 // object is the raw text of an object, fit for ClickHouse. It stays in the record unless it has to
 // be mended.
-func (d *decoder) object(raw []byte, t *texts) string {
+func (d *decoder) object(raw []byte) string {
 	if raw == nil {
 		return emptyObject
 	}
 	if !maybeSurrogate(raw) {
 		return view(raw)
 	}
-	d.scratch = append(d.scratch[:0], raw...)
-	mend(d.scratch)
-	return t.keep(d.scratch)
+	mended := d.texts.keep(raw)
+	mend(mended)
+	return view(mended)
 }
 
 // scalar is the text of a string or number, else nothing.
-func (d *decoder) scalar(raw []byte, t *texts) string { return t.keep(d.text(raw)) }
+func (d *decoder) scalar(raw []byte) string { return view(d.text(raw)) }
 
-// text is the text of a string or number, else nil. It is valid until the next call.
+// text is the text of a string or number, else nil.
 func (d *decoder) text(raw []byte) []byte {
 	switch jsonscan.KindOf(raw) {
 	case jsonscan.String:
@@ -157,7 +168,7 @@ func (d *decoder) text(raw []byte) []byte {
 			return raw[1 : len(raw)-1]
 		}
 		d.scratch = jsonscan.Unquote(d.scratch[:0], raw)
-		return d.scratch
+		return d.texts.keep(d.scratch)
 	case jsonscan.Number:
 		return raw
 	}

@@ -32,13 +32,13 @@ const (
 
 // enrich fills the columns analysts reach for most. Nothing in it can fail: what is missing or of
 // the wrong type leaves its column empty.
-func (d *decoder) enrich(meta *event.Meta, t *texts, r *row) {
+func (d *decoder) enrich(meta *event.Meta, r *row) {
 	r.text[colIP] = meta.IP
 	if d.event.Context != nil {
-		d.context(d.event.Context, t, r)
+		d.context(d.event.Context, r)
 	}
 	if d.event.Payload != nil {
-		d.payload(d.event.Payload, t, r)
+		d.payload(d.event.Payload, r)
 	}
 	if r.text[colUserAgent] == "" {
 		r.text[colUserAgent] = meta.UserAgent
@@ -56,41 +56,40 @@ func (d *decoder) enrich(meta *event.Meta, t *texts, r *row) {
 	campaign(weburl.Params(parts.Query), r)
 }
 
-// context reads what page, device and library say. A document that Decode has seen has no errors.
-func (d *decoder) context(object []byte, t *texts, r *row) {
-	var m jsonscan.Members
-	for m.Reset(object, len(object)); m.Next(); {
-		switch string(m.Key()) {
+// context reads what page, device and library say.
+func (d *decoder) context(object []byte, r *row) {
+	w := &d.walk
+	for w.Reset(object); w.Next(); {
+		switch string(w.Key()) {
 		case "page":
-			d.page(m.Value(), t, r)
+			d.members(r, (*decoder).pageMember)
 		case "campaign":
-			d.campaign(m.Value(), t, r)
+			d.members(r, (*decoder).campaignMember)
 		case "library":
-			d.library(m.Value(), t, r)
+			d.members(r, (*decoder).libraryMember)
 		case "user_agent", "userAgent":
-			r.text[colUserAgent] = d.scalar(m.Value(), t)
+			r.text[colUserAgent] = d.scalar(w.Value())
 		case "locale":
-			r.text[colLocale] = d.short(m.Value(), t)
+			r.text[colLocale] = d.short(w.Value())
 		case "ip":
 			if r.text[colIP] == "" { // the edge's word, where it has one, is better than the client's
-				r.text[colIP] = d.short(m.Value(), t)
+				r.text[colIP] = d.short(w.Value())
 			}
 		}
 	}
 }
 
-func (d *decoder) page(raw []byte, t *texts, r *row) {
-	if jsonscan.KindOf(raw) != jsonscan.Object {
-		return
-	}
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		d.pageMember(m.Key(), m.Value(), t, r)
+// members takes those of the value walk is at, if it is an object.
+func (d *decoder) members(r *row, take func(*decoder, []byte, []byte, *row)) {
+	if d.walk.Enter() {
+		for d.walk.Next() {
+			take(d, d.walk.Key(), d.walk.Value(), r)
+		}
 	}
 }
 
 // pageMember takes what context.page says; a page event of Segment's dialect says it in its payload.
-func (d *decoder) pageMember(key, raw []byte, t *texts, r *row) {
+func (d *decoder) pageMember(key, raw []byte, r *row) {
 	column := -1
 	switch string(key) {
 	case "url":
@@ -103,43 +102,31 @@ func (d *decoder) pageMember(key, raw []byte, t *texts, r *row) {
 		column = colReferrer
 	}
 	if column >= 0 && r.text[column] == "" {
-		r.text[column] = d.scalar(raw, t)
+		r.text[column] = d.scalar(raw)
 	}
 }
 
-func (d *decoder) campaign(raw []byte, t *texts, r *row) {
-	if jsonscan.KindOf(raw) != jsonscan.Object {
-		return
-	}
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		switch string(m.Key()) {
-		case "source":
-			r.text[colUTMSource] = d.short(m.Value(), t)
-		case "medium":
-			r.text[colUTMMedium] = d.short(m.Value(), t)
-		case "name":
-			r.text[colUTMCampaign] = d.short(m.Value(), t)
-		case "term":
-			r.text[colUTMTerm] = d.scalar(m.Value(), t)
-		case "content":
-			r.text[colUTMContent] = d.scalar(m.Value(), t)
-		}
+func (d *decoder) campaignMember(key, raw []byte, r *row) {
+	switch string(key) {
+	case "source":
+		r.text[colUTMSource] = d.short(raw)
+	case "medium":
+		r.text[colUTMMedium] = d.short(raw)
+	case "name":
+		r.text[colUTMCampaign] = d.short(raw)
+	case "term":
+		r.text[colUTMTerm] = d.scalar(raw)
+	case "content":
+		r.text[colUTMContent] = d.scalar(raw)
 	}
 }
 
-func (d *decoder) library(raw []byte, t *texts, r *row) {
-	if jsonscan.KindOf(raw) != jsonscan.Object {
-		return
-	}
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		switch string(m.Key()) {
-		case "name":
-			r.text[colLibraryName] = d.short(m.Value(), t)
-		case "version":
-			r.text[colLibraryVersion] = d.short(m.Value(), t)
-		}
+func (d *decoder) libraryMember(key, raw []byte, r *row) {
+	switch string(key) {
+	case "name":
+		r.text[colLibraryName] = d.short(raw)
+	case "version":
+		r.text[colLibraryVersion] = d.short(raw)
 	}
 }
 
@@ -186,15 +173,15 @@ func paramColumn(key string) int {
 }
 
 // payload reads order, products and money. Of a member given twice the last one counts.
-func (d *decoder) payload(object []byte, t *texts, r *row) {
+func (d *decoder) payload(object []byte, r *row) {
 	clear(d.lists[:])
 	var revenue, total, value, product []byte
-	var m jsonscan.Members
-	for m.Reset(object, len(object)); m.Next(); {
-		raw := m.Value()
-		switch string(m.Key()) {
+	w := &d.walk
+	for w.Reset(object); w.Next(); {
+		raw := w.Value()
+		switch string(w.Key()) {
 		case "order_id":
-			r.text[colOrderID] = d.id(raw, t)
+			r.text[colOrderID] = d.id(raw)
 		case "product_id":
 			product = raw
 		case "products":
@@ -210,14 +197,14 @@ func (d *decoder) payload(object []byte, t *texts, r *row) {
 		case "value":
 			value = raw
 		case "currency":
-			r.text[colCurrency] = strings.ToUpper(d.short(raw, t))
+			r.text[colCurrency] = strings.ToUpper(d.short(raw))
 		case "url", "path", "title", "referrer":
 			if d.event.Type == event.Page {
-				d.pageMember(m.Key(), raw, t, r)
+				d.pageMember(w.Key(), raw, r)
 			}
 		}
 	}
-	d.products(product, t, r)
+	d.products(product, r)
 	if r.revenue, r.hasRevenue = d.amount(revenue); !r.hasRevenue && completesOrder(d.event.Name) {
 		if r.revenue, r.hasRevenue = d.amount(total); !r.hasRevenue {
 			r.revenue, r.hasRevenue = d.amount(value)
@@ -234,40 +221,40 @@ func (d *decoder) amount(raw []byte) (money.Amount, bool) {
 }
 
 // products lists payload.product_id and the products of the first list there is, each once.
-func (d *decoder) products(single []byte, t *texts, r *row) {
+func (d *decoder) products(single []byte, r *row) {
 	clear(d.known)
-	d.product(d.id(single, t), r)
+	d.product(d.id(single), r)
 	for _, raw := range d.lists {
 		if jsonscan.KindOf(raw) != jsonscan.Array {
 			continue
 		}
 		var elements jsonscan.Elements
 		for elements.Reset(raw); elements.Next() && len(r.products) < maxProducts; {
-			d.product(d.lineProduct(elements.Value(), t), r)
+			d.product(d.lineProduct(elements.Value()), r)
 		}
 		return
 	}
 }
 
 // lineProduct is a line item's product: its product_id, else sku, else id.
-func (d *decoder) lineProduct(raw []byte, t *texts) string {
+func (d *decoder) lineProduct(raw []byte) string {
 	if jsonscan.KindOf(raw) != jsonscan.Object {
 		return ""
 	}
 	var productID, sku, id []byte
-	var m jsonscan.Members
-	for m.Reset(raw, len(raw)); m.Next(); {
-		switch string(m.Key()) {
+	w := &d.walk
+	for w.Reset(raw); w.Next(); {
+		switch string(w.Key()) {
 		case "product_id":
-			productID = m.Value()
+			productID = w.Value()
 		case "sku":
-			sku = m.Value()
+			sku = w.Value()
 		case "id":
-			id = m.Value()
+			id = w.Value()
 		}
 	}
 	for _, raw := range [...][]byte{productID, sku, id} {
-		if text := d.id(raw, t); text != "" {
+		if text := d.id(raw); text != "" {
 			return text
 		}
 	}
@@ -303,11 +290,11 @@ func (d *decoder) listed(id string, r *row) bool {
 }
 
 // id is the text of an order's or product's id: trimmed, a number as its exact text.
-func (d *decoder) id(raw []byte, t *texts) string { return t.keep(bytes.TrimSpace(d.text(raw))) }
+func (d *decoder) id(raw []byte) string { return view(bytes.TrimSpace(d.text(raw))) }
 
 // short is the text of a value for a LowCardinality column.
-func (d *decoder) short(raw []byte, t *texts) string {
-	return shortText(t.keep(d.text(raw)))
+func (d *decoder) short(raw []byte) string {
+	return shortText(d.scalar(raw))
 }
 
 // shortText cuts a text at maxShortText, between characters.

@@ -8,10 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// eventBatch is rows for events and the memory their texts are in.
+// eventBatch is rows for events, and what has to be known of them until they are in the table.
 type eventBatch struct {
 	columns  *eventColumns
-	texts    texts
+	texts    texts // of message ids and suspects
 	suspects suspects
 	hashes   []uint64 // of the messages held, also of those that turn out to be in the table
 }
@@ -23,6 +23,9 @@ func (b *eventBatch) reset() {
 	b.suspects = b.suspects[:0]
 	b.hashes = b.hashes[:0]
 }
+
+// memory is how many bytes the batch holds on to, after reset.
+func (b *eventBatch) memory() int { return b.columns.memory() + b.texts.memory() }
 
 // eventBatches holds the memory of batches between uses, so that a lane without traffic has none.
 var eventBatches = sync.Pool{New: func() any { return &eventBatch{columns: newEventColumns()} }}
@@ -37,11 +40,11 @@ type eventWork struct {
 	decoder  *decoder
 	now      func() time.Time
 
-	traces  traces
-	batch   *eventBatch // nil between batches
-	erased  *erased     // of the batch
-	row     row
-	scratch []byte
+	traces traces
+	batch  *eventBatch // nil between batches
+	erased *erased     // of the batch
+	row    row
+	hasher hasher
 }
 
 func (w *eventWork) marks() marks { return nil }
@@ -60,7 +63,7 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 		w.batch = eventBatches.Get().(*eventBatch)
 	}
 	r := &w.row
-	if err := w.decoder.decode(record, &w.batch.texts, r); err != nil {
+	if err := w.decoder.decode(record, r); err != nil {
 		w.poison.skip(ctx, record, err)
 		w.traces.take(record, resultSkipped)
 		return nil
@@ -78,7 +81,7 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 		w.metrics.duplicates.Inc()
 	case suspect:
 		w.traces.take(record, "") // nearly all of them are new
-		w.batch.suspects.add(r)
+		w.batch.suspects.add(r, &w.batch.texts)
 		if len(w.batch.suspects) >= maxSuspects {
 			return w.lookUp(ctx)
 		}
@@ -93,8 +96,8 @@ func (w *eventWork) judge(r *row) (v verdict) {
 	if m.id == "" {
 		return fresh
 	}
-	var hash uint64
-	hash, w.scratch = m.hash(w.scratch)
+	m.id = view(w.batch.texts.keep([]byte(m.id)))
+	hash := w.hasher.hash(m)
 	v, held := w.messages.claim(hash, m)
 	if held {
 		w.batch.hashes = append(w.batch.hashes, hash)
@@ -161,8 +164,13 @@ func (w *eventWork) abandon() {
 	}
 }
 
+// maxKept is how much memory a batch is kept with for another. One of ordinary events has half of it; one
+// whose events are large or many in turn would keep the most that each of its blocks ever had.
+const maxKept = 128 << 20
+
 func (w *eventWork) release() {
-	w.batch.reset()
-	eventBatches.Put(w.batch)
+	if w.batch.reset(); w.batch.memory() <= maxKept {
+		eventBatches.Put(w.batch)
+	}
 	w.batch = nil
 }

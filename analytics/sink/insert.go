@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -60,10 +59,6 @@ type inserter struct {
 	failing map[string]error // by table: the last failure; none once it succeeds
 	quiet   time.Time        // until then failures are not logged
 }
-
-// blockRows is how many rows go to the driver and the server at once. Few fit a processor's cache, and
-// the driver's buffers, which it makes anew for every insert, grow to that size only.
-const blockRows = 4096
 
 // one writes the rows to the shard of their partition.
 func (w *inserter) one(ctx context.Context, rows *rowset, at span) error {
@@ -157,7 +152,7 @@ func (w *inserter) try(ctx context.Context, conn driver.Conn, table string, rows
 			"min_insert_block_size_rows":  1 << 40,
 			"min_insert_block_size_bytes": 0,
 		}))
-	batch, err := conn.PrepareBatch(ctx, statement(table, rows.all))
+	batch, err := conn.PrepareBatch(ctx, rows.statement(table))
 	if err != nil {
 		return err
 	}
@@ -166,27 +161,19 @@ func (w *inserter) try(ctx context.Context, conn driver.Conn, table string, rows
 			_ = batch.Abort() // the error that stopped us is the one to tell
 		}
 	}()
-	for from := 0; from < rows.rows; from += blockRows {
-		to := min(from+blockRows, rows.rows)
-		for i, c := range rows.all {
-			if err := c.send(batch, i, from, to); err != nil {
-				return fmt.Errorf("column %s: %w", c.title(), err)
-			}
-		}
-		if to < rows.rows {
+	b, err := newBlock(batch, rows)
+	if err != nil {
+		return err
+	}
+	for i := 0; i*blockRows < rows.rows; i++ {
+		if i > 0 {
 			if err := batch.Flush(); err != nil {
 				return err
 			}
 		}
+		if err := b.fill(rows, i); err != nil {
+			return err
+		}
 	}
 	return batch.Send()
-}
-
-// statement is INSERT INTO table with the columns' names. Both are ours, never a client's.
-func statement(table string, columns []column) string {
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = "`" + c.title() + "`"
-	}
-	return "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ")"
 }

@@ -18,7 +18,8 @@ const recordOverhead = 256
 type work interface {
 	// begin says what is erased, before the first record of a batch. Later batches know it too.
 	begin(e *erased)
-	// take adds one record. It never fails: what cannot be read is counted and skipped.
+	// take adds one record, and keeps nothing that points into it: its memory is used again afterwards.
+	// What cannot be read is counted and skipped. The error is ctx's.
 	take(ctx context.Context, r *kgo.Record) error
 	// rows is the size of the batch.
 	rows() int
@@ -170,6 +171,7 @@ func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
 	for i, r := range records {
 		if r.Offset < l.next {
 			l.budget.give(recordBytes(r))
+			r.Recycle()
 			continue
 		}
 		if r.Offset > l.next && l.next > 0 {
@@ -182,6 +184,7 @@ func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
 			}
 			return err
 		}
+		r.Recycle()
 	}
 	return nil
 }

@@ -44,11 +44,20 @@ func newMessages(window time.Duration, limit int) *messages {
 	return &messages{window: seen.New(window, limit), pending: map[uint64]message{}}
 }
 
+// hasher hashes messages. It is used by one goroutine.
+type hasher struct {
+	tenant uuid.UUID
+	text   []byte // of the tenant, and room for an id
+}
+
 // hash is xxHash64(concat(toString(tenant_id), message_id)), as ClickHouse computes it.
-func (m message) hash(scratch []byte) (uint64, []byte) {
-	scratch = append(scratch[:0], m.tenant.String()...)
-	scratch = append(scratch, m.id...)
-	return xxhash.Sum64(scratch), scratch
+func (h *hasher) hash(m message) uint64 {
+	const tenantText = len("00000000-0000-0000-0000-000000000000")
+	if len(h.text) == 0 || h.tenant != m.tenant {
+		h.tenant, h.text = m.tenant, append(h.text[:0], m.tenant.String()...)
+	}
+	h.text = append(h.text[:tenantText], m.id...)
+	return xxhash.Sum64(h.text)
 }
 
 // claim judges a message and, unless it is a duplicate, holds it for the caller's batch until done

@@ -8,8 +8,8 @@ import (
 )
 
 func hashOf(m message) uint64 {
-	h, _ := m.hash(nil)
-	return h
+	var h hasher
+	return h.hash(m)
 }
 
 func TestMessagesVerdicts(t *testing.T) {

@@ -72,7 +72,7 @@ func (r *rig) newLog() {
 		enginetest.Topic{Name: event.TopicChanges, Partitions: 1})
 	var err error
 	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()))
+		kgo.ProducerBatchCompression(kgo.SnappyCompression())) // as the edge does: see spoiler
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -107,6 +107,7 @@ func (r *rig) newSink(options ...func(*Sink)) *Sink {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	s.pool = &spoiler{}
 	for _, option := range options {
 		option(s)
 	}

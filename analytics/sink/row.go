@@ -84,32 +84,33 @@ type row struct {
 type eventColumns struct {
 	rowset
 	placeColumns
-	tenant, profileNode, identityNode *values[uuid.UUID]
-	timestamp, receivedAt             *values[time.Time]
-	revenue                           *amounts
-	products                          *stringList
-	text                              [numTexts]*values[string]
+	tenant, profileNode, identityNode *uuidColumn
+	timestamp                         *milliColumn
+	receivedAt                        *microColumn
+	revenue                           *amountColumn
+	products                          *textListColumn
+	text                              [numTexts]*textColumn
 }
 
 func newEventColumns() *eventColumns {
 	c := &eventColumns{rowset: rowset{table: tableEvents}}
 	s := &c.rowset
 	c.placeColumns = placesOf(s)
-	c.tenant = valuesOf[uuid.UUID](s, "tenant_id")
-	c.profileNode = valuesOf[uuid.UUID](s, "profile_node")
-	c.identityNode = valuesOf[uuid.UUID](s, "identity_node")
-	c.timestamp = valuesOf[time.Time](s, "timestamp")
-	c.receivedAt = valuesOf[time.Time](s, "received_at")
-	c.revenue = nullableAmountsOf(s, "revenue")
-	c.products = stringListOf(s, "product_ids")
+	c.tenant = uuidOf(s, "tenant_id")
+	c.profileNode = uuidOf(s, "profile_node")
+	c.identityNode = uuidOf(s, "identity_node")
+	c.timestamp = milliOf(s, "timestamp")
+	c.receivedAt = microOf(s, "received_at")
+	c.revenue = amountOf(s, "revenue")
+	c.products = textListOf(s, "product_ids")
 	for i, name := range textNames {
-		c.text[i] = valuesOf[string](s, name)
+		c.text[i] = textOf(s, name)
 	}
 	return c
 }
 
 func (c *eventColumns) add(r *row, at tp) {
-	c.rows++
+	c.begin()
 	c.placeColumns.add(at, r.offset)
 	c.tenant.add(r.tenant)
 	c.profileNode.add(r.profileNode)

@@ -1,8 +1,6 @@
 package sink
 
 import (
-	"time"
-
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
@@ -12,27 +10,27 @@ import (
 type mergeRows struct {
 	rowset
 	placeColumns
-	tenant, merge, winner, loser                        *values[uuid.UUID]
-	kind, cause, winnerBefore, loserBefore, identifiers *values[string]
-	mergedAt                                            *values[time.Time]
-	orders                                              *stringList
+	tenant, merge, winner, loser                        *uuidColumn
+	kind, cause, winnerBefore, loserBefore, identifiers *textColumn
+	mergedAt                                            *microColumn
+	orders                                              *textListColumn
 }
 
 func newMergeRows() *mergeRows {
 	r := &mergeRows{rowset: rowset{table: tableProfileMerges}}
 	s := &r.rowset
 	r.placeColumns = placesOf(s)
-	r.tenant, r.merge = valuesOf[uuid.UUID](s, "tenant_id"), valuesOf[uuid.UUID](s, "merge_id")
-	r.winner, r.loser = valuesOf[uuid.UUID](s, "winner_id"), valuesOf[uuid.UUID](s, "loser_id")
-	r.kind, r.cause = valuesOf[string](s, "kind"), valuesOf[string](s, "cause")
-	r.mergedAt = valuesOf[time.Time](s, "merged_at")
-	r.winnerBefore, r.loserBefore = valuesOf[string](s, "winner_before"), valuesOf[string](s, "loser_before")
-	r.identifiers, r.orders = valuesOf[string](s, "moved_identifiers"), stringListOf(s, "moved_orders")
+	r.tenant, r.merge = uuidOf(s, "tenant_id"), uuidOf(s, "merge_id")
+	r.winner, r.loser = uuidOf(s, "winner_id"), uuidOf(s, "loser_id")
+	r.kind, r.cause = textOf(s, "kind"), textOf(s, "cause")
+	r.mergedAt = microOf(s, "merged_at")
+	r.winnerBefore, r.loserBefore = textOf(s, "winner_before"), textOf(s, "loser_before")
+	r.identifiers, r.orders = textOf(s, "moved_identifiers"), textListOf(s, "moved_orders")
 	return r
 }
 
 func (r *mergeRows) add(tenant uuid.UUID, m *event.Merge, at tp, offset int64) {
-	r.rows++
+	r.begin()
 	r.placeColumns.add(at, offset)
 	r.tenant.add(tenant)
 	r.merge.add(m.MergeID)
@@ -53,28 +51,29 @@ func (r *mergeRows) add(tenant uuid.UUID, m *event.Merge, at tp, offset int64) {
 type lineageRows struct {
 	rowset
 	placeColumns
-	tenant, profile                                *values[uuid.UUID]
-	version                                        *values[uint64]
-	index                                          *values[uint32]
-	path, op, oldValue, newValue, cause, causeKind *values[string]
-	eventTime, processedAt                         *values[time.Time]
+	tenant, profile                                *uuidColumn
+	version                                        *uint64Column
+	index                                          *uint32Column
+	path, op, oldValue, newValue, cause, causeKind *textColumn
+	eventTime                                      *milliColumn
+	processedAt                                    *microColumn
 }
 
 func newLineageRows() *lineageRows {
 	r := &lineageRows{rowset: rowset{table: tableAttributeChanges}}
 	s := &r.rowset
 	r.placeColumns = placesOf(s)
-	r.tenant, r.profile = valuesOf[uuid.UUID](s, "tenant_id"), valuesOf[uuid.UUID](s, "profile_id")
-	r.version, r.index = valuesOf[uint64](s, "version"), valuesOf[uint32](s, "change_index")
-	r.path, r.op = valuesOf[string](s, "path"), valuesOf[string](s, "op")
-	r.oldValue, r.newValue = valuesOf[string](s, "old_value"), valuesOf[string](s, "new_value")
-	r.cause, r.causeKind = valuesOf[string](s, "cause"), valuesOf[string](s, "cause_kind")
-	r.eventTime, r.processedAt = valuesOf[time.Time](s, "event_time"), valuesOf[time.Time](s, "processed_at")
+	r.tenant, r.profile = uuidOf(s, "tenant_id"), uuidOf(s, "profile_id")
+	r.version, r.index = uint64Of(s, "version", "UInt64"), uint32Of(s, "change_index", "UInt32")
+	r.path, r.op = textOf(s, "path"), textOf(s, "op")
+	r.oldValue, r.newValue = textOf(s, "old_value"), textOf(s, "new_value")
+	r.cause, r.causeKind = textOf(s, "cause"), textOf(s, "cause_kind")
+	r.eventTime, r.processedAt = milliOf(s, "event_time"), microOf(s, "processed_at")
 	return r
 }
 
 func (r *lineageRows) add(tenant, profile uuid.UUID, a *event.AttributeChange, at tp, offset int64) {
-	r.rows++
+	r.begin()
 	r.placeColumns.add(at, offset)
 	r.tenant.add(tenant)
 	r.profile.add(profile)

@@ -1,8 +1,6 @@
 package sink
 
 import (
-	"time"
-
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
@@ -11,33 +9,33 @@ import (
 
 type orderRows struct {
 	rowset
-	tenant, profile                     *values[uuid.UUID]
-	order, status, currency, coupon     *values[string]
-	itemProduct, itemName, itemCategory *stringList
-	itemQuantity, itemPrice             *amountList
-	total, tax, shipping, discount      *amounts
-	firstEvent, lastEvent, completedAt  *values[time.Time]
-	version                             *values[uint64]
+	tenant, profile                     *uuidColumn
+	order, status, currency, coupon     *textColumn
+	itemProduct, itemName, itemCategory *textListColumn
+	itemQuantity, itemPrice             *amountListColumn
+	total, tax, shipping, discount      *amountColumn
+	firstEvent, lastEvent, completedAt  *milliColumn
+	version                             *uint64Column
 }
 
 func newOrderRows() *orderRows {
 	r := &orderRows{rowset: rowset{table: tableOrders}}
 	s := &r.rowset
-	r.tenant, r.order = valuesOf[uuid.UUID](s, "tenant_id"), valuesOf[string](s, "order_id")
-	r.profile, r.status = valuesOf[uuid.UUID](s, "profile_id"), valuesOf[string](s, "status")
-	r.itemProduct, r.itemQuantity = stringListOf(s, "items.product_id"), amountListOf(s, "items.quantity", false)
+	r.tenant, r.order = uuidOf(s, "tenant_id"), textOf(s, "order_id")
+	r.profile, r.status = uuidOf(s, "profile_id"), textOf(s, "status")
+	r.itemProduct, r.itemQuantity = textListOf(s, "items.product_id"), amountListOf(s, "items.quantity", false)
 	r.itemPrice = amountListOf(s, "items.price", true)
-	r.itemName, r.itemCategory = stringListOf(s, "items.name"), stringListOf(s, "items.category")
-	r.total, r.currency = nullableAmountsOf(s, "total"), valuesOf[string](s, "currency")
-	r.tax, r.shipping = nullableAmountsOf(s, "tax"), nullableAmountsOf(s, "shipping")
-	r.discount, r.coupon = nullableAmountsOf(s, "discount"), valuesOf[string](s, "coupon")
-	r.firstEvent, r.lastEvent = valuesOf[time.Time](s, "first_event"), valuesOf[time.Time](s, "last_event")
-	r.completedAt, r.version = valuesOf[time.Time](s, "completed_at"), valuesOf[uint64](s, "version")
+	r.itemName, r.itemCategory = textListOf(s, "items.name"), textListOf(s, "items.category")
+	r.total, r.currency = amountOf(s, "total"), textOf(s, "currency")
+	r.tax, r.shipping = amountOf(s, "tax"), amountOf(s, "shipping")
+	r.discount, r.coupon = amountOf(s, "discount"), textOf(s, "coupon")
+	r.firstEvent, r.lastEvent = milliOf(s, "first_event"), milliOf(s, "last_event")
+	r.completedAt, r.version = milliOf(s, "completed_at"), uint64Of(s, "version", "UInt64")
 	return r
 }
 
 func (r *orderRows) add(tenant uuid.UUID, o *event.OrderState) {
-	r.rows++
+	r.begin()
 	r.tenant.add(tenant)
 	r.order.add(o.OrderID)
 	r.profile.add(o.ProfileID)
@@ -45,8 +43,8 @@ func (r *orderRows) add(tenant uuid.UUID, o *event.OrderState) {
 	for i := range o.Items {
 		item := &o.Items[i]
 		r.itemProduct.item(item.ProductID)
-		r.itemQuantity.addText(item.Quantity)
-		r.itemPrice.addText(item.Price)
+		r.itemQuantity.itemText(item.Quantity)
+		r.itemPrice.itemText(item.Price)
 		r.itemName.item(item.Name)
 		r.itemCategory.item(item.Category)
 	}
@@ -69,26 +67,26 @@ func (r *orderRows) add(tenant uuid.UUID, o *event.OrderState) {
 
 type productRows struct {
 	rowset
-	tenant                  *values[uuid.UUID]
-	product, name, category *values[string]
-	price                   *amounts
-	skeleton                *values[bool]
-	firstSeen               *values[time.Time]
-	version                 *values[uint64]
+	tenant                  *uuidColumn
+	product, name, category *textColumn
+	price                   *amountColumn
+	skeleton                *byteColumn
+	firstSeen               *milliColumn
+	version                 *uint64Column
 }
 
 func newProductRows() *productRows {
 	r := &productRows{rowset: rowset{table: tableProducts}}
 	s := &r.rowset
-	r.tenant, r.product = valuesOf[uuid.UUID](s, "tenant_id"), valuesOf[string](s, "product_id")
-	r.name, r.price = valuesOf[string](s, "name"), nullableAmountsOf(s, "price")
-	r.category, r.skeleton = valuesOf[string](s, "category"), valuesOf[bool](s, "skeleton")
-	r.firstSeen, r.version = valuesOf[time.Time](s, "first_seen"), valuesOf[uint64](s, "version")
+	r.tenant, r.product = uuidOf(s, "tenant_id"), textOf(s, "product_id")
+	r.name, r.price = textOf(s, "name"), amountOf(s, "price")
+	r.category, r.skeleton = textOf(s, "category"), byteOf(s, "skeleton", "Bool")
+	r.firstSeen, r.version = milliOf(s, "first_seen"), uint64Of(s, "version", "UInt64")
 	return r
 }
 
 func (r *productRows) add(tenant uuid.UUID, p *event.ProductState) {
-	r.rows++
+	r.begin()
 	r.tenant.add(tenant)
 	r.product.add(p.ProductID)
 	r.name.add(p.Name)

@@ -1,8 +1,6 @@
 package sink
 
 import (
-	"time"
-
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
@@ -11,24 +9,24 @@ import (
 
 type identityRows struct {
 	rowset
-	tenant, node, profile *values[uuid.UUID]
-	validFrom             *values[time.Time]
-	kind, value           *values[string]
-	version               *values[uint64]
+	tenant, node, profile *uuidColumn
+	validFrom             *microColumn
+	kind, value           *textColumn
+	version               *uint64Column
 }
 
 func newIdentityRows() *identityRows {
 	r := &identityRows{rowset: rowset{table: tableIdentityMap}}
 	s := &r.rowset
-	r.tenant, r.node = valuesOf[uuid.UUID](s, "tenant_id"), valuesOf[uuid.UUID](s, "node")
-	r.validFrom = valuesOf[time.Time](s, "valid_from")
-	r.kind, r.value = valuesOf[string](s, "kind"), valuesOf[string](s, "value")
-	r.profile, r.version = valuesOf[uuid.UUID](s, "profile_id"), valuesOf[uint64](s, "version")
+	r.tenant, r.node = uuidOf(s, "tenant_id"), uuidOf(s, "node")
+	r.validFrom = microOf(s, "valid_from")
+	r.kind, r.value = textOf(s, "kind"), textOf(s, "value")
+	r.profile, r.version = uuidOf(s, "profile_id"), uint64Of(s, "version", "UInt64")
 	return r
 }
 
 func (r *identityRows) add(tenant uuid.UUID, i *event.IdentifierState) {
-	r.rows++
+	r.begin()
 	r.tenant.add(tenant)
 	r.node.add(i.Node)
 	r.validFrom.add(schema.ColumnTime(i.ValidFrom))
@@ -40,29 +38,30 @@ func (r *identityRows) add(tenant uuid.UUID, i *event.IdentifierState) {
 
 type profileRows struct {
 	rowset
-	tenant, profile, mergedInto                        *values[uuid.UUID]
-	kind, attributes                                   *values[string]
-	firstSeen, lastSeen, attributesAt, created, update *values[time.Time]
-	events, tracks, pages, identifies, version         *values[uint64]
-	deleted                                            *values[uint8]
+	tenant, profile, mergedInto                *uuidColumn
+	kind, attributes                           *textColumn
+	firstSeen, lastSeen, attributesAt          *milliColumn
+	created, update                            *microColumn
+	events, tracks, pages, identifies, version *uint64Column
+	deleted                                    *byteColumn
 }
 
 func newProfileRows() *profileRows {
 	r := &profileRows{rowset: rowset{table: tableProfiles}}
 	s := &r.rowset
-	r.tenant, r.profile = valuesOf[uuid.UUID](s, "tenant_id"), valuesOf[uuid.UUID](s, "profile_id")
-	r.kind, r.attributes = valuesOf[string](s, "kind"), valuesOf[string](s, "attributes")
-	r.firstSeen, r.lastSeen = valuesOf[time.Time](s, "first_seen"), valuesOf[time.Time](s, "last_seen")
-	r.events, r.tracks = valuesOf[uint64](s, "event_count"), valuesOf[uint64](s, "track_count")
-	r.pages, r.identifies = valuesOf[uint64](s, "page_count"), valuesOf[uint64](s, "identify_count")
-	r.attributesAt, r.version = valuesOf[time.Time](s, "attributes_at"), valuesOf[uint64](s, "version")
-	r.created, r.update = valuesOf[time.Time](s, "created_at"), valuesOf[time.Time](s, "updated_at")
-	r.mergedInto, r.deleted = valuesOf[uuid.UUID](s, "merged_into"), valuesOf[uint8](s, "is_deleted")
+	r.tenant, r.profile = uuidOf(s, "tenant_id"), uuidOf(s, "profile_id")
+	r.kind, r.attributes = textOf(s, "kind"), textOf(s, "attributes")
+	r.firstSeen, r.lastSeen = milliOf(s, "first_seen"), milliOf(s, "last_seen")
+	r.events, r.tracks = uint64Of(s, "event_count", "UInt64"), uint64Of(s, "track_count", "UInt64")
+	r.pages, r.identifies = uint64Of(s, "page_count", "UInt64"), uint64Of(s, "identify_count", "UInt64")
+	r.attributesAt, r.version = milliOf(s, "attributes_at"), uint64Of(s, "version", "UInt64")
+	r.created, r.update = microOf(s, "created_at"), microOf(s, "updated_at")
+	r.mergedInto, r.deleted = uuidOf(s, "merged_into"), byteOf(s, "is_deleted", "UInt8")
 	return r
 }
 
 func (r *profileRows) add(tenant, profile uuid.UUID, p *event.ProfileState) {
-	r.rows++
+	r.begin()
 	r.tenant.add(tenant)
 	r.profile.add(profile)
 	r.kind.add(p.Kind)
@@ -78,9 +77,5 @@ func (r *profileRows) add(tenant, profile uuid.UUID, p *event.ProfileState) {
 	r.created.add(schema.ColumnTime(p.CreatedAt))
 	r.update.add(schema.ColumnTime(p.UpdatedAt))
 	r.mergedInto.add(p.MergedInto)
-	var deleted uint8
-	if p.MergedInto != uuid.Nil {
-		deleted = 1
-	}
-	r.deleted.add(deleted)
+	r.deleted.add(p.MergedInto != uuid.Nil)
 }

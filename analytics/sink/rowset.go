@@ -1,6 +1,9 @@
 package sink
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // rowset is rows for one table, column by column.
 type rowset struct {
@@ -9,86 +12,136 @@ type rowset struct {
 	rows  int
 }
 
-// valuesOf adds a column to a rowset.
-func valuesOf[T any](s *rowset, name string) *values[T] {
-	c := &values[T]{name: name}
-	s.all = append(s.all, c)
-	return c
-}
-
-// nullableAmountsOf adds a Nullable(Decimal(38, 9)) column.
-func nullableAmountsOf(s *rowset, name string) *amounts {
-	c := &amounts{nullable: true}
-	s.all = append(s.all, &native{name: name, items: c})
-	return c
-}
-
-// stringListOf adds an Array(String) column.
-func stringListOf(s *rowset, name string) *stringList {
-	c := &stringList{}
-	c.list.items = &c.stringItems
-	s.all = append(s.all, &native{name: name, items: &c.list})
-	return c
-}
-
-// amountListOf adds an Array(Decimal(38, 9)) column, or one of Nullable decimals.
-func amountListOf(s *rowset, name string, nullable bool) *amountList {
-	c := &amountList{amounts: amounts{nullable: nullable}}
-	c.list.items = &c.amounts
-	s.all = append(s.all, &native{name: name, items: &c.list})
-	return c
+// begin begins a row: each column is added to once.
+func (s *rowset) begin() {
+	if s.rows > 0 && s.rows%blockRows == 0 {
+		for i := range s.all {
+			for _, part := range s.all[i].streams {
+				part.turn()
+			}
+		}
+	}
+	s.rows++
 }
 
 func (s *rowset) reset() {
 	s.rows = 0
-	for _, c := range s.all {
-		c.reset()
+	for i := range s.all {
+		for _, part := range s.all[i].streams {
+			part.reset()
+		}
 	}
 }
 
-// stringList is an Array(String) column. Add a row's items, then end the row.
-type stringList struct {
-	stringItems
-	list list
+// memory is how many bytes the rows hold on to, after reset.
+func (s *rowset) memory() (n int) {
+	for i := range s.all {
+		for _, part := range s.all[i].streams {
+			n += part.memory()
+		}
+	}
+	return n
 }
 
-func (l *stringList) item(v string) { l.v = append(l.v, v) }
-
-func (l *stringList) endRow() { l.list.end(len(l.v)) }
-
-// amountList is an Array of decimals. Add a row's items, then end the row.
-type amountList struct {
-	amounts
-	list list
+// statement is INSERT INTO table with the columns' names. Both are ours, never a client's.
+func (s *rowset) statement(table string) string {
+	names := make([]string, len(s.all))
+	for i := range s.all {
+		names[i] = "`" + s.all[i].name + "`"
+	}
+	return "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ")"
 }
 
-func (l *amountList) endRow() { l.list.end(len(l.v)) }
+func (s *rowset) put(name, kind string, streams ...*stream) {
+	s.all = append(s.all, column{name, kind, streams})
+}
+
+func textOf(s *rowset, name string) *textColumn {
+	c := &textColumn{}
+	s.put(name, "String", &c.stream)
+	return c
+}
+
+func uuidOf(s *rowset, name string) *uuidColumn {
+	c := &uuidColumn{}
+	s.put(name, "UUID", &c.stream)
+	return c
+}
+
+func milliOf(s *rowset, name string) *milliColumn {
+	c := &milliColumn{}
+	s.put(name, "DateTime64(3, 'UTC')", &c.stream)
+	return c
+}
+
+func microOf(s *rowset, name string) *microColumn {
+	c := &microColumn{}
+	s.put(name, "DateTime64(6, 'UTC')", &c.stream)
+	return c
+}
+
+// byteOf is for UInt8 and Bool: kind says which.
+func byteOf(s *rowset, name, kind string) *byteColumn {
+	c := &byteColumn{}
+	s.put(name, kind, &c.stream)
+	return c
+}
+
+func uint32Of(s *rowset, name, kind string) *uint32Column {
+	c := &uint32Column{}
+	s.put(name, kind, &c.stream)
+	return c
+}
+
+func uint64Of(s *rowset, name, kind string) *uint64Column {
+	c := &uint64Column{}
+	s.put(name, kind, &c.stream)
+	return c
+}
+
+func amountOf(s *rowset, name string) *amountColumn {
+	c := &amountColumn{nullable: true}
+	s.put(name, "Nullable(Decimal(38, 9))", &c.null, &c.values)
+	return c
+}
+
+func textListOf(s *rowset, name string) *textListColumn {
+	c := &textListColumn{}
+	s.put(name, "Array(String)", &c.ends, &c.values)
+	return c
+}
+
+func amountListOf(s *rowset, name string, nullable bool) *amountListColumn {
+	c := &amountListColumn{amountColumn: amountColumn{nullable: nullable}}
+	if nullable {
+		s.put(name, "Array(Nullable(Decimal(38, 9)))", &c.ends, &c.null, &c.values)
+	} else {
+		s.put(name, "Array(Decimal(38, 9))", &c.ends, &c.values)
+	}
+	return c
+}
 
 // placeColumns say where in the log a row comes from, and when it was loaded.
 type placeColumns struct {
-	topic     *values[string]
-	partition *values[int32]
-	offset    *values[int64]
-	loadedAt  *values[time.Time]
+	topic     *textColumn
+	partition *uint32Column
+	offset    *uint64Column
+	loadedAt  *milliColumn
 }
 
 func placesOf(s *rowset) placeColumns {
 	return placeColumns{
-		topic: valuesOf[string](s, "topic"), partition: valuesOf[int32](s, "partition"),
-		offset: valuesOf[int64](s, "offset"), loadedAt: valuesOf[time.Time](s, "loaded_at"),
+		topic: textOf(s, "topic"), partition: uint32Of(s, "partition", "Int32"),
+		offset: uint64Of(s, "offset", "Int64"), loadedAt: milliOf(s, "loaded_at"),
 	}
 }
 
 func (c placeColumns) add(at tp, offset int64) {
 	c.topic.add(at.topic)
-	c.partition.add(at.partition)
-	c.offset.add(offset)
+	c.partition.add(uint32(at.partition))
+	c.offset.add(uint64(offset))
+	c.loadedAt.uint64(0) // load sets it
 }
 
 // load sets the load time of all rows.
-func (c placeColumns) load(at time.Time) {
-	c.loadedAt.reset()
-	for range c.offset.v {
-		c.loadedAt.add(at)
-	}
-}
+func (c placeColumns) load(at time.Time) { c.loadedAt.fill(at) }

@@ -42,6 +42,7 @@ type Sink struct {
 	others   *others
 	budget   *budget
 	pace     *pace
+	pool     kgo.Pool // of fetched records, and a hook
 	now      func() time.Time
 	erased   atomic.Pointer[erased]
 
@@ -75,6 +76,7 @@ func New(cfg Config, servers *shard.Servers, log *slog.Logger, reg prometheus.Re
 		messages: newMessages(cfg.SeenWindow, cfg.SeenMessages),
 		budget:   newBudget(cfg.BufferBytes, func(bytes int) { m.buffered.Set(float64(bytes)) }),
 		pace:     newPace(cfg.SmallInserts),
+		pool:     &recordPool{},
 		now:      time.Now,
 		started:  make(chan struct{}),
 		lanes:    map[tp]*lane{},

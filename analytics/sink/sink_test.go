@@ -209,7 +209,7 @@ func TestClickHouseAway(t *testing.T) {
 	address.Host = p.Addr().String()
 	const limit = 256 << 10
 	s := r.start(through(r.servers(address.String())), func(s *Sink) {
-		s.cfg.BufferBytes, s.cfg.FetchBytes = limit, limit/8
+		s.cfg.BufferBytes, s.cfg.FetchBytes = limit, limit/64 // what is fetched is compressed, what is held is not
 		s.budget.limit = limit
 	})
 	r.produce(record(event.TopicEvents, 0, page("first", "d")))

@@ -32,9 +32,16 @@ WHERE message_id IN (SELECT message_id FROM suspects) AND tenant_id IN (SELECT t
 // has been asked.
 type suspects []row
 
-func (s *suspects) add(r *row) {
+// add takes a row, whose texts are the decoder's. Those of suspects are kept in t.
+func (s *suspects) add(r *row, t *texts) {
 	own := *r
-	own.products = slices.Clone(r.products) // they are the decoder's
+	own.products = slices.Clone(r.products)
+	for i := range own.products {
+		own.products[i] = view(t.keep([]byte(own.products[i])))
+	}
+	for i := range own.text {
+		own.text[i] = view(t.keep([]byte(own.text[i])))
+	}
 	*s = append(*s, own)
 }
 

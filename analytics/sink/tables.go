@@ -62,6 +62,14 @@ func (t *changeTables) reset() {
 	}
 }
 
+// memory is how many bytes the tables hold on to, after reset. What goes to every shard counts for each.
+func (t *changeTables) memory() (n int) {
+	for _, table := range t.all {
+		n += table.memory()
+	}
+	return n
+}
+
 func (t *changeTables) load(at time.Time) {
 	t.merges.load(at)
 	t.lineage.load(at)

@@ -11,17 +11,17 @@ import (
 // textBlock is the size of the blocks texts fills.
 const textBlock = 256 << 10
 
-// texts keeps the text of one batch in a few large blocks, so that a value costs no allocation of
-// its own. What it hands out is valid until reset. It is owned by its batch.
+// texts keeps many texts in a few large blocks, so that a value costs no allocation of its own. What it
+// hands out is valid until reset.
 type texts struct {
 	blocks [][]byte
 	used   int // blocks in use; the last of them is being filled
 }
 
 // keep copies b and answers the copy.
-func (t *texts) keep(b []byte) string {
+func (t *texts) keep(b []byte) []byte {
 	if len(b) == 0 {
-		return ""
+		return nil
 	}
 	if t.used == 0 || cap(t.blocks[t.used-1])-len(t.blocks[t.used-1]) < len(b) {
 		t.turn(len(b))
@@ -29,7 +29,7 @@ func (t *texts) keep(b []byte) string {
 	block := &t.blocks[t.used-1]
 	start := len(*block)
 	*block = append(*block, b...)
-	return view((*block)[start:])
+	return (*block)[start:]
 }
 
 func (t *texts) turn(size int) {
@@ -48,9 +48,17 @@ func (t *texts) reset() {
 	t.used = 0
 }
 
+// memory is how many bytes the texts hold on to, also when there are none.
+func (t *texts) memory() (n int) {
+	for _, b := range t.blocks {
+		n += cap(b)
+	}
+	return n
+}
+
 // view is b as a string, without a copy. The caller knows that nobody changes b while the string is
-// in use: a block of texts is only appended to until its batch is done, and the value of a Kafka
-// record is never written again.
+// in use: a block of texts is only appended to until it is reset, and a record is not written to before it
+// was taken.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // maybeSurrogate tells whether JSON text may hold the escape of a surrogate. Few texts do.

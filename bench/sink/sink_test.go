@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(enginetest.Main(m)) }
 
-// events is how many one round brings into the table: some seconds of work.
-const events = 200_000
+// events is how many one round brings into the table: three full batches of each partition, and some seconds of work.
+const events = 600_000
 
 // warmUp is how many rounds are not counted: the pools fill, and the engine's caches.
 const warmUp = 1

@@ -274,18 +274,24 @@ func scalar(raw []byte) []byte {
 	return nil
 }
 
+// AnonymousID is the normal form of an anonymous id's text, for who needs no more of an event than its
+// device: a slice of the text where that is possible. It answers false for one that stands for nobody.
+func AnonymousID(text []byte) ([]byte, bool) {
+	text = bytes.TrimSpace(text)
+	if nobody(text) {
+		return nil, false
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		text = bytes.ReplaceAll(text, []byte{0}, []byte(string(utf8.RuneError)))
+	}
+	return text, true
+}
+
 // clean trims a value, replaces NUL (which the state store cannot hold) by U+FFFD, and answers
 // false for values that stand for nobody.
 func clean(text []byte) (string, bool) {
-	text = bytes.TrimSpace(text)
-	if nobody(text) {
-		return "", false
-	}
-	s := string(text)
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", string(utf8.RuneError))
-	}
-	return s, true
+	text, ok := AnonymousID(text)
+	return string(text), ok
 }
 
 var nobodies = map[string]bool{

@@ -98,7 +98,13 @@ func appendUUID(dst []byte, id uuid.UUID) []byte {
 }
 
 // ReadMeta reads a record's headers. Tenant and received_at must be there.
-func ReadMeta(headers []kgo.RecordHeader) (m Meta, err error) {
+func ReadMeta(headers []kgo.RecordHeader) (Meta, error) {
+	return ReadMetaAs(headers, func(value []byte) string { return string(value) })
+}
+
+// ReadMetaAs is ReadMeta for who makes a header's bytes a text in another way: the sink, which is done with
+// the record before its memory is used again, copies none.
+func ReadMetaAs(headers []kgo.RecordHeader, text func([]byte) string) (m Meta, err error) {
 	var received bool
 	for _, h := range headers {
 		switch h.Key {
@@ -117,17 +123,17 @@ func ReadMeta(headers []kgo.RecordHeader) (m Meta, err error) {
 				return m, fmt.Errorf("%w: header %s: %w", ErrBadRecord, h.Key, err)
 			}
 		case HeaderKeyID:
-			m.KeyID = string(h.Value)
+			m.KeyID = text(h.Value)
 		case HeaderRequestID:
-			m.RequestID = string(h.Value)
+			m.RequestID = text(h.Value)
 		case HeaderMessageID:
-			m.MessageID = string(h.Value)
+			m.MessageID = text(h.Value)
 		case HeaderIP:
-			m.IP = string(h.Value)
+			m.IP = text(h.Value)
 		case HeaderUserAgent:
-			m.UserAgent = string(h.Value)
+			m.UserAgent = text(h.Value)
 		case HeaderJobID:
-			m.JobID = string(h.Value)
+			m.JobID = text(h.Value)
 		}
 	}
 	if m.Tenant == uuid.Nil || !received {

@@ -85,6 +85,7 @@ type Members struct {
 	value  []byte
 	keyBuf [64]byte
 	state  memberState
+	plain  bool // the key has no escapes
 }
 
 type memberState byte
@@ -104,7 +105,12 @@ func (m *Members) Reset(data []byte, maxDepth int) {
 
 // Key is the current member's name, unescaped. It is valid until the next call of Next. (It is
 // unescaped here and not in Next, because Members would point into itself and always be on the heap.)
-func (m *Members) Key() []byte { return Unquote(m.keyBuf[:0], m.key) }
+func (m *Members) Key() []byte {
+	if m.plain {
+		return m.key[1 : len(m.key)-1]
+	}
+	return Unquote(m.keyBuf[:0], m.key)
+}
 
 // Value is the current member's raw, validated value, a slice of the document.
 func (m *Members) Value() []byte { return m.value }
@@ -160,10 +166,11 @@ func (m *Members) advance() (bool, error) {
 func (m *Members) member() error {
 	s := &m.s
 	start := s.pos
+	s.escaped = false
 	if err := s.str(); err != nil {
 		return err
 	}
-	m.key = s.data[start:s.pos]
+	m.key, m.plain = s.data[start:s.pos], !s.escaped
 	s.space()
 	if s.peek() != ':' {
 		return s.fail("expected a colon")

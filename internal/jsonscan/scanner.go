@@ -12,6 +12,7 @@ type scanner struct {
 	data     []byte
 	pos      int
 	maxDepth int
+	escaped  bool // set by every escape
 }
 
 func (s *scanner) fail(reason string) error {
@@ -33,7 +34,14 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
+// space skips white space. Programs write none, which is told in place.
 func (s *scanner) space() {
+	if s.pos < len(s.data) && s.data[s.pos] <= ' ' {
+		s.spaces()
+	}
+}
+
+func (s *scanner) spaces() {
 	for s.pos < len(s.data) {
 		switch s.data[s.pos] {
 		case ' ', '\t', '\n', '\r':
@@ -189,29 +197,28 @@ const (
 
 // special marks, by its high bit, the first byte of eight that wants a look inside a string: a
 // quote, a backslash, a control character, or the start of what is not ASCII. Behind the first mark
-// there may be false ones, for a borrow runs upwards.
+// there may be false ones, for a borrow runs upwards. (A byte that is not ASCII is marked by itself, so
+// that it does not matter what the differences make of it.)
 func special(x uint64) uint64 {
 	quote, backslash := x^(low*'"'), x^(low*'\\')
-	return ((quote-low)&^quote | (backslash-low)&^backslash | (x-low*' ')&^x | x) & high
+	return ((quote - low) | (backslash - low) | (x - low*' ') | x) & high
 }
 
-// plain skips what needs no look.
-func (s *scanner) plain() {
-	pos := s.pos
-	for len(s.data)-pos >= 8 {
-		if m := special(binary.LittleEndian.Uint64(s.data[pos:])); m != 0 {
-			s.pos = pos + bits.TrailingZeros64(m)>>3
-			return
+// plain is where the next byte that wants a look is, from pos on: special says which those are.
+func plain(data []byte, pos int) int {
+	for len(data)-pos >= 8 {
+		if m := special(binary.LittleEndian.Uint64(data[pos:])); m != 0 {
+			return pos + bits.TrailingZeros64(m)>>3
 		}
 		pos += 8
 	}
-	for pos < len(s.data) {
-		if c := s.data[pos]; c == '"' || c == '\\' || c < ' ' || c >= utf8.RuneSelf {
+	for pos < len(data) {
+		if c := data[pos]; c == '"' || c == '\\' || c < ' ' || c >= utf8.RuneSelf {
 			break
 		}
 		pos++
 	}
-	s.pos = pos
+	return pos
 }
 
 func (s *scanner) str() error {
@@ -220,7 +227,7 @@ func (s *scanner) str() error {
 	}
 	s.pos++
 	for {
-		s.plain()
+		s.pos = plain(s.data, s.pos)
 		if s.pos >= len(s.data) {
 			return s.fail("unterminated string")
 		}
@@ -245,6 +252,7 @@ func (s *scanner) str() error {
 }
 
 func (s *scanner) escape() error {
+	s.escaped = true
 	s.pos++
 	switch s.peek() {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
