@@ -108,6 +108,7 @@ func newParser(stdout, stderr io.Writer) (*cli, *kong.Kong, error) {
 		kong.Name("keystone"),
 		kong.Description("The ingestion and identity pipeline of a customer data platform."),
 		kong.Configuration(kong.JSON),
+		kong.Groups{"servers": "Servers:\nThose of the keystone dev of --data-dir, where no DSN is given."}, // last, or a command's own flags drown
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
 		kong.Vars{"default_data_dir": ".keystone", "simulate_max_events": strconv.Itoa(simulate.DefaultMaxEvents)},
