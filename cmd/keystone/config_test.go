@@ -75,7 +75,7 @@ func TestWithoutDevTheErrorSaysWhatToDo(t *testing.T) {
 // A misspelt member is no setting, and must not reset the others.
 func TestSettingsAreReadStrictly(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"defualt_region":"DE"}`:   "defualt_region",
+		`{"default_regoin":"DE"}`:   "default_regoin",
 		`{"limits":{"emial":3}}`:    "emial",
 		`{"ip":"drop"}{"kinds":[]}`: "one JSON object",
 		`[]`:                        "a JSON object",
