@@ -104,6 +104,19 @@ func TestHelpShowsTheCommandsOwnFlagsFirst(t *testing.T) {
 	}
 }
 
+// The cookbook's questions begin with a comment.
+func TestAStatementMayBeginWithAComment(t *testing.T) {
+	for _, flag := range []string{"-q", "--query"} {
+		_, err := runCLI(t, "clickhouse", "client", "--url=http://127.0.0.1:1/", flag, "-- why\nSELECT 1")
+		if err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+	if _, err := runCLI(t, "clickhouse", "client", "-q", "--format"); err == nil || !strings.Contains(err.Error(), "--query") {
+		t.Errorf("a flag for a statement: %v", err)
+	}
+}
+
 func TestSnake(t *testing.T) {
 	for name, want := range map[string]string{"SpoolDir": "spool_dir", "DSN": "dsn", "ClickHouseDSN": "click_house_dsn", "MaxConnsPerIP": "max_conns_per_ip", "Listen": "listen"} {
 		if got := snake(name); got != want {
