@@ -24,7 +24,7 @@ type analystsCmd struct {
 
 type analystsCreateCmd struct {
 	target
-	Tenant          string        `required:"" help:"Slug or id."`
+	Tenant          string        `required:"" help:"Slug or id." placeholder:"TENANT"`
 	Name            string        `arg:"" help:"The login: a-z, 0-9 and _."`
 	Memory          int64         `help:"Bytes of memory for all queries at one time." default:"1073741824" placeholder:"BYTES"`
 	QueryTime       time.Duration `help:"Time for one query; it may ask for twice as much." default:"1m"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,6 +29,8 @@ type clickhouseClientCmd struct {
 	URL     string `help:"ClickHouse over HTTP, with credentials; else that of --data-dir." env:"KEYSTONE_CLICKHOUSE_URL" placeholder:"URL"`
 	Query   string `short:"q" help:"Run this and leave."`
 	Format  string `help:"Output format; ClickHouse's names." placeholder:"FORMAT"`
+
+	Param map[string]string `help:"A parameter of the statements, for {NAME:Type} in them. With --data-dir, tenant is the dev's." mapsep:"none" placeholder:"NAME=VALUE"`
 }
 
 // Help is shown below the usage.
@@ -35,22 +38,27 @@ func (clickhouseClientCmd) Help() string {
 	return `Examples:
   keystone clickhouse client
   keystone clickhouse client -q 'SELECT event_type, count() FROM events GROUP BY 1'
+  keystone clickhouse client --param days=7 -q 'SELECT count() FROM events WHERE tenant_id = {tenant:UUID} AND timestamp > now() - toIntervalDay({days:UInt8})'
   keystone clickhouse client --format CSVWithNames < report.sql > report.csv`
 }
 
 // Run asks for statements until the input ends. On a terminal there is a prompt with history.
 func (c *clickhouseClientCmd) Run(a *app) error {
+	parameters := map[string]string{}
 	if c.URL == "" {
 		info, err := readDevInfo(c.DataDir)
 		if err != nil {
 			return err
 		}
 		c.URL = info.ClickHouseURL
+		parameters["tenant"] = info.Tenant
 	}
 	session, err := newSQLSession(c.URL, c.Format)
 	if err != nil {
 		return err
 	}
+	maps.Copy(parameters, c.Param)
+	session.parameters = parameters
 	if c.Query != "" {
 		return session.run(a.ctx, c.Query, a.stdout)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -88,7 +89,7 @@ func (c *roleConfigs) stage(role string) (any, error) {
 type configCheckCmd struct{ roleConfigs }
 
 type configLineCmd struct {
-	Args []string `arg:"" passthrough:"" help:"What follows \"keystone\"."`
+	Args []string `arg:"" passthrough:"" help:"The line, with or without \"keystone\" before it."`
 }
 
 // Run reads the line as main would, and runs nothing.
@@ -96,6 +97,9 @@ func (c *configLineCmd) Run(a *app) error {
 	chosen, parser, err := newParser(a.stderr, a.stderr)
 	if err != nil {
 		return err
+	}
+	if len(c.Args) > 0 && filepath.Base(c.Args[0]) == "keystone" {
+		c.Args = c.Args[1:] // a unit's whole line
 	}
 	command, err := parser.Parse(c.Args)
 	if err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -70,6 +72,51 @@ func TestWithoutDevTheErrorSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// A misspelt member is no setting, and must not reset the others.
+func TestSettingsAreReadStrictly(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"default_regoin":"DE"}`:   "default_regoin",
+		`{"limits":{"emial":3}}`:    "emial",
+		`{"ip":"drop"}{"kinds":[]}`: "one JSON object",
+		`[]`:                        "a JSON object",
+	} {
+		name := filepath.Join(t.TempDir(), "settings.json")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := runCLI(t, "tenants", "set", "demo", name, "--store-dsn=postgres://127.0.0.1:1/x"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// The flags that a command is about stand before the two dozen that say where the servers are.
+func TestHelpShowsTheCommandsOwnFlagsFirst(t *testing.T) {
+	var out bytes.Buffer
+	_, parser, err := newParser(&out, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser.Exit = func(int) {}
+	_, _ = parser.Parse([]string{"unmerge", "--help"})
+	if own, servers := strings.Index(out.String(), "--merge="), strings.Index(out.String(), "\nServers:"); own < 0 || servers < own {
+		t.Errorf("--merge at %d, the servers at %d:\n%s", own, servers, out.String())
+	}
+}
+
+// The cookbook's questions begin with a comment.
+func TestAStatementMayBeginWithAComment(t *testing.T) {
+	for _, flag := range []string{"-q", "--query"} {
+		_, err := runCLI(t, "clickhouse", "client", "--url=http://127.0.0.1:1/", flag, "-- why\nSELECT 1")
+		if err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+	if _, err := runCLI(t, "clickhouse", "client", "-q", "--format"); err == nil || !strings.Contains(err.Error(), "--query") {
+		t.Errorf("a flag for a statement: %v", err)
+	}
+}
+
 func TestSnake(t *testing.T) {
 	for name, want := range map[string]string{"SpoolDir": "spool_dir", "DSN": "dsn", "ClickHouseDSN": "click_house_dsn", "MaxConnsPerIP": "max_conns_per_ip", "Listen": "listen"} {
 		if got := snake(name); got != want {
@@ -83,6 +130,7 @@ func TestConfigLine(t *testing.T) {
 	for _, line := range []string{
 		"migrate --replication 3 --events-partitions 32", "edge --store-dsn=postgres://x --spool-dir=/nowhere", "sink --clickhouse-dsn=clickhouse://c:9000",
 		"--log-format json processor --store-dsn=postgres://x", "keys init --tenant shop --file /keys.json", "ready --admin-listen :8081", "doctor --json",
+		"/usr/local/bin/keystone migrate --replication 3",
 	} {
 		if out, err := runCLI(t, append([]string{"config", "line"}, strings.Fields(line)...)...); err != nil || out != "ok\n" {
 			t.Errorf("%s: %q, %v", line, out, err)
@@ -92,6 +140,7 @@ func TestConfigLine(t *testing.T) {
 		"edge --listne :80":                             "unknown flag --listne",
 		"keys create --tenant shop":                     "--scope",
 		"edge --store-dsn=postgres://x --spool-bytes=1": "max_bytes must be at least 1 MiB",
+		"edge --store-dsn=postgres://x":                 "--spool-dir is missing",
 		"sink --data-dir=/nowhere":                      "no keystone dev",
 		"nonsense":                                      "unexpected argument nonsense",
 	} {

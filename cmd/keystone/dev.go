@@ -72,6 +72,11 @@ func (c *devCmd) Run(a *app) (err error) {
 	group := service.NewGroup(a.log)
 	defer func() { err = errors.Join(err, group.Stop()) }()
 	servers, r, err := c.start(a, group)
+	if err != nil && a.ctx.Err() != nil { // what was being started says so in many ways
+		a.log.Debug("the start was interrupted", "error", err)
+		fmt.Fprintln(a.stderr, "stopping, before it was up ...")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type eraseRootCmd struct {
 
 type eraseFlags struct {
 	target
-	Tenant string        `help:"Slug or id."`
+	Tenant string        `help:"Slug or id." placeholder:"TENANT"`
 	Wait   time.Duration `help:"How long to wait for the sinks to know of it." default:"2m"`
 }
 
@@ -235,7 +235,7 @@ func (c *eraseAgainCmd) read() (all []*store.Erasure, err error) {
 
 type eraseListCmd struct {
 	target
-	Tenant string `required:"" help:"Slug or id."`
+	Tenant string `required:"" help:"Slug or id." placeholder:"TENANT"`
 	JSON   bool   `name:"json" help:"Print the receipts, one a line."`
 }
 
@@ -260,7 +260,7 @@ func (c *eraseListCmd) Run(a *app) error {
 
 type eraseShowCmd struct {
 	target
-	Tenant  string    `required:"" help:"Slug or id."`
+	Tenant  string    `required:"" help:"Slug or id." placeholder:"TENANT"`
 	Erasure uuid.UUID `arg:"" help:"Its id; keystone erase list shows it."`
 }
 

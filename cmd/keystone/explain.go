@@ -16,20 +16,21 @@ import (
 
 type explainCmd struct {
 	target
-	Tenant  string    `required:"" help:"Slug or id."`
-	Profile uuid.UUID `required:"" help:"The profile's id; one that was merged leads to the live one." placeholder:"ID"`
-	Path    string    `help:"Tell all that ever happened to this attribute, an RFC 6901 pointer; the newest change of each where absent." placeholder:"/city"`
-	JSON    bool      `name:"json" help:"Print one JSON object."`
+	personFlags
+	Tenant string `required:"" help:"Slug or id." placeholder:"TENANT"`
+	Path   string `help:"Tell all that ever happened to this attribute, an RFC 6901 pointer; the newest change of each where absent." placeholder:"/city"`
+	JSON   bool   `name:"json" help:"Print one JSON object."`
 }
 
 // Help is shown below the usage.
 func (explainCmd) Help() string {
 	return `Who made the profile and when, which profiles went into it and because of which messages, what it is
-called, and why each attribute is what it is: by which event or merge, and by which rule.
+called, and why each attribute is what it is: by which event or merge, and by which rule. The id of a
+profile that was merged leads to the live one.
 
 Examples:
-  keystone explain --tenant demo --profile 5d1c8a4e-0b7f-5c3e-9a61-2f4b8d7e6c50
-  keystone explain --tenant demo --profile 5d1c8a4e-0b7f-5c3e-9a61-2f4b8d7e6c50 --path /address/city
+  keystone explain --tenant demo --who email:ann@example.com
+  keystone explain --tenant demo --who anonymous:device-1 --path /address/city
   keystone explain --tenant demo --profile 5d1c8a4e-0b7f-5c3e-9a61-2f4b8d7e6c50 --json | jq .merges`
 }
 
@@ -58,17 +59,24 @@ func (c *explainCmd) Run(a *app) error {
 	if c.Path != "" && !strings.HasPrefix(c.Path, "/") {
 		return errors.New("a path starts with a slash: --path /city")
 	}
+	if err := c.check(); err != nil {
+		return err
+	}
 	return c.withStore(a, func(plane *control.Plane, reader *store.Store) error {
-		tenant, err := tenantID(a, plane, c.Tenant)
+		tenant, err := plane.Tenant(a.ctx, c.Tenant)
 		if err != nil {
 			return err
 		}
-		return c.explain(a, reader, tenant)
+		profile, _, err := c.find(a, reader, &tenant)
+		if err != nil {
+			return err
+		}
+		return c.explain(a, reader, tenant.ID, profile)
 	})
 }
 
-func (c *explainCmd) explain(a *app, reader *store.Store, tenant uuid.UUID) error {
-	known, err := reader.Explain(a.ctx, tenant, c.Profile)
+func (c *explainCmd) explain(a *app, reader *store.Store, tenant, profile uuid.UUID) error {
+	known, err := reader.Explain(a.ctx, tenant, profile)
 	if err != nil {
 		return err
 	}

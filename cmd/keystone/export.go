@@ -15,7 +15,7 @@ import (
 type exportCmd struct {
 	target
 	What   string `arg:"" enum:"profiles,identifiers,merges,lineage,orders,products,conflicts,dead-letters,person" help:"profiles, identifiers, merges, lineage, orders, products, conflicts, dead-letters, or person: all that is known of one."`
-	Tenant string `required:"" help:"Slug or id."`
+	Tenant string `required:"" help:"Slug or id." placeholder:"TENANT"`
 	Live   bool   `help:"Profiles only: leave out those that were merged into another."`
 	personFlags
 }

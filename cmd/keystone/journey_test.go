@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -227,6 +228,27 @@ func TestSegmentDialect(t *testing.T) {
 }
 
 // A second dev on the folder says so; a busy port is a clear error; no child outlives its parent.
+// Ctrl-C while it starts is no failure.
+func TestDevInterruptedWhileItStarts(t *testing.T) {
+	d := launchDev(t, folder(t))
+	for !strings.Contains(d.log.String(), "broker ready") { // the slow servers come after it
+		select {
+		case <-d.done:
+			t.Fatalf("it ended: %v\n%s", d.err, d.log)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	children := childrenOf(t, d.cmd.Process.Pid)
+	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	<-d.done
+	enginetest.WaitGone(t, children...)
+	if said := d.log.String(); d.err != nil || !strings.Contains(said, "stopping, before it was up") || strings.Contains(said, "keystone: ") {
+		t.Errorf("%v: %s", d.err, said)
+	}
+}
+
 func TestDevLife(t *testing.T) {
 	dir := folder(t)
 	d := startDev(t, dir)

@@ -14,8 +14,8 @@ type keysCmd struct {
 
 type keysCreateCmd struct {
 	target
-	Tenant  string   `required:"" help:"Slug or id."`
-	Scope   string   `required:"" enum:"tracker,integration" help:"tracker (public, single events) or integration (secret, everything)."`
+	Tenant  string   `required:"" help:"Slug or id." placeholder:"TENANT"`
+	Scope   string   `required:"" enum:"tracker,integration" help:"tracker (public, single events) or integration (secret, everything)." placeholder:"SCOPE"`
 	Label   string   `help:"For people."`
 	Origins []string `name:"origin" help:"Origins a tracker key may be used from; any where absent." placeholder:"https://shop.example"`
 	Rate    float64  `help:"Events per second; 0 is the edge's default."`
@@ -51,7 +51,7 @@ func (c *keysCreateCmd) Run(a *app) error {
 
 type keysListCmd struct {
 	target
-	Tenant string `required:"" help:"Slug or id."`
+	Tenant string `required:"" help:"Slug or id." placeholder:"TENANT"`
 }
 
 // Run lists the keys.
@@ -71,7 +71,7 @@ func (c *keysListCmd) Run(a *app) error {
 
 type keysSetCmd struct {
 	target
-	Tenant    string   `required:"" help:"Slug or id."`
+	Tenant    string   `required:"" help:"Slug or id." placeholder:"TENANT"`
 	KeyID     string   `arg:"" help:"The key's id, as keys list prints it."`
 	Label     *string  `help:"For people."`
 	Origins   []string `name:"origin" help:"The origins a tracker key may be used from, instead of those it has." placeholder:"https://shop.example" xor:"origins"`
@@ -102,7 +102,7 @@ func (c *keysSetCmd) Run(a *app) error {
 
 type keysRevokeCmd struct {
 	target
-	Tenant string `required:"" help:"Slug or id."`
+	Tenant string `required:"" help:"Slug or id." placeholder:"TENANT"`
 	KeyID  string `arg:"" help:"The key's id, as keys list prints it."`
 }
 

@@ -15,7 +15,7 @@ import (
 
 type keysInitCmd struct {
 	target
-	Tenant string `required:"" help:"Slug."`
+	Tenant string `required:"" help:"Slug." placeholder:"TENANT"`
 	File   string `required:"" help:"Where the keys are kept, in the clear (0600)." type:"path" placeholder:"FILE"`
 	Label  string `help:"For people." default:"keystone keys init"`
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -80,7 +81,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(commented(args))
 	if err != nil {
 		if parse := new(kong.ParseError); errors.As(err, &parse) {
 			return fmt.Errorf("%w; see %s --help", err, helpful(parse.Context))
@@ -92,6 +93,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	return command.Run(&app{ctx: ctx, log: log, stdin: stdin, stdout: stdout, stderr: stderr, role: command.Selected().Name})
+}
+
+// commented joins -q to a statement that begins with a comment, "-- …", which looks like a flag.
+func commented(args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		if (args[i] == "-q" || args[i] == "--query") && i+1 < len(args) && strings.HasPrefix(args[i+1], "--") && strings.ContainsAny(args[i+1], " \n") {
+			i++
+			out = append(out, "--query="+args[i])
+		} else {
+			out = append(out, args[i])
+		}
+	}
+	return out
 }
 
 // helpful is the command whose help tells what was wrong: as much of it as was understood.
@@ -108,6 +123,7 @@ func newParser(stdout, stderr io.Writer) (*cli, *kong.Kong, error) {
 		kong.Name("keystone"),
 		kong.Description("The ingestion and identity pipeline of a customer data platform."),
 		kong.Configuration(kong.JSON),
+		kong.Groups{"servers": "Servers:\nThose of the keystone dev of --data-dir, where no DSN is given."}, // last, or a command's own flags drown
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
 		kong.Vars{"default_data_dir": ".keystone", "simulate_max_events": strconv.Itoa(simulate.DefaultMaxEvents)},

@@ -100,6 +100,10 @@ func TestOperator(t *testing.T) {
 		t.Error("a tenant's key was revoked under another tenant's name")
 	}
 
+	asked := "SELECT toString({tenant:UUID}), {text:String}"
+	if out := d.keystone(t, "clickhouse", "client", "--format", "TSV", "--param", "text=a;b=c", "-q", asked); strings.TrimSpace(out) != d.Tenant+"\ta;b=c" {
+		t.Errorf("parameters: %q", out)
+	}
 	out := d.keystone(t, "clickhouse", "client", "--format", "TSV", "-q", "SELECT count() FROM profiles FINAL WHERE kind = 'anchor'")
 	if strings.TrimSpace(out) != "2" {
 		t.Errorf("clickhouse client: %q", out)

@@ -57,10 +57,15 @@ func (f *edgeFlags) config(brokers []string, access []kgo.Opt) (ingest.Config, e
 	c.Spool.Dir, c.Spool.MaxBytes = f.SpoolDir, f.SpoolBytes
 	c.Log.Brokers, c.Log.Options = brokers, access
 	c.Edge.TLSCert, c.Edge.TLSKey = f.TLSCert, f.TLSKey
-	var trusted, proxied error
+	var missing, trusted, proxied error
 	c.Edge.TrustedProxies, trusted = networks("trusted-proxies", f.TrustedProxies)
 	c.Edge.ProxyProtocol, proxied = networks("proxy-protocol", f.ProxyProtocol)
-	return c, errors.Join(trusted, proxied, c.Validate())
+	checked := c
+	if f.SpoolDir == "" {
+		missing = errors.New("--spool-dir is missing: the folder where events wait while the log does not answer")
+		checked.Spool.Dir = "-" // said once is enough
+	}
+	return c, errors.Join(missing, trusted, proxied, checked.Validate())
 }
 
 // networks reads a flag's list of networks.

@@ -20,7 +20,7 @@ type identityCmd struct {
 
 type simulateCmd struct {
 	target
-	Tenant    string `required:"" help:"Slug or id."`
+	Tenant    string `required:"" help:"Slug or id." placeholder:"TENANT"`
 	Settings  string `required:"" help:"JSON file with the settings to try, or - for standard input. What it leaves out stays as it is." placeholder:"FILE"`
 	Since     string `default:"24h" help:"Which part of the log, by the time it was received: a duration (24h, 7d), a time (RFC 3339), or all." placeholder:"24h"`
 	History   string `help:"Read this much of the log before --since first, under the current settings on both sides: a duration, a time, or all." placeholder:"30d"`

@@ -74,14 +74,14 @@ func (i *devInfo) edgeAdmin() []string {
 
 // target finds the servers a command talks to: by flags and environment, else by a running dev.
 type target struct {
-	DataDir       string   `help:"Folder of a running keystone dev, where the DSNs below are not given." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`
-	StoreDSN      string   `help:"State store: postgres://…" env:"KEYSTONE_STORE_DSN" placeholder:"DSN"`
-	ClickhouseDSN string   `help:"ClickHouse, native protocol: clickhouse://…" env:"KEYSTONE_CLICKHOUSE_DSN" placeholder:"DSN"`
-	Brokers       []string `help:"Log: host:port,…" env:"KEYSTONE_BROKERS" placeholder:"HOST:PORT"`
+	DataDir       string   `group:"servers" help:"Folder of a running keystone dev, where the DSNs below are not given." default:"${default_data_dir}" env:"KEYSTONE_DATA_DIR" type:"path"`
+	StoreDSN      string   `group:"servers" help:"State store: postgres://…" env:"KEYSTONE_STORE_DSN" placeholder:"DSN"`
+	ClickhouseDSN string   `group:"servers" help:"ClickHouse, native protocol: clickhouse://…" env:"KEYSTONE_CLICKHOUSE_DSN" placeholder:"DSN"`
+	Brokers       []string `group:"servers" help:"Log: host:port,…" env:"KEYSTONE_BROKERS" placeholder:"HOST:PORT"`
 
-	Store      fileFlags   `embed:"" prefix:"store-" envprefix:"KEYSTONE_STORE_"`
-	Clickhouse fileFlags   `embed:"" prefix:"clickhouse-" envprefix:"KEYSTONE_CLICKHOUSE_"`
-	Broker     brokerFlags `embed:"" prefix:"broker-" envprefix:"KEYSTONE_BROKER_"`
+	Store      fileFlags   `embed:"" group:"servers" prefix:"store-" envprefix:"KEYSTONE_STORE_"`
+	Clickhouse fileFlags   `embed:"" group:"servers" prefix:"clickhouse-" envprefix:"KEYSTONE_CLICKHOUSE_"`
+	Broker     brokerFlags `embed:"" group:"servers" prefix:"broker-" envprefix:"KEYSTONE_BROKER_"`
 }
 
 // need says which of the servers a command uses.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/goccy/go-json"
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/schema"
@@ -94,9 +93,9 @@ func (c *tenantsSetCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	settings := event.DefaultSettings()
-	if err := json.Unmarshal(text, &settings); err != nil {
-		return fmt.Errorf("read the settings: %w", err)
+	settings, err := event.DefaultSettings().Overlay(text) // a misspelt member must not be a reset
+	if err != nil {
+		return fmt.Errorf("new settings: %w", err)
 	}
 	return c.withControl(a, func(plane *control.Plane) error {
 		tenant, err := plane.Tenant(a.ctx, c.Tenant)

@@ -21,7 +21,7 @@ import (
 
 type unmergeCmd struct {
 	target
-	Tenant string    `help:"Slug or id."`
+	Tenant string    `help:"Slug or id." placeholder:"TENANT"`
 	Merge  uuid.UUID `help:"The merge's id; keystone explain and keystone export merges show it." placeholder:"ID"`
 	Resend bool      `help:"Take nothing back; only tell ClickHouse of earlier unmerges that it has not heard of."`
 	JSON   bool      `name:"json" help:"Print what was done as one JSON object."`

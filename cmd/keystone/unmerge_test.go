@@ -60,7 +60,7 @@ func TestUnmergeAndExplain(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 	d.keystone(t, "unmerge", "--resend") // nothing is left: no harm
-	if text := d.keystone(t, "explain", "--tenant", "demo", "--profile", winner); !strings.Contains(text, "taken back 2") || !strings.Contains(text, "the merge that brought it was taken back") {
+	if text := d.keystone(t, "explain", "--tenant", "demo", "--who", "crm_id:crm-7"); !strings.Contains(text, "taken back 2") || !strings.Contains(text, "the merge that brought it was taken back") {
 		t.Errorf("explain does not tell of the unmerge:\n%s", text)
 	}
 	d.stop(t)

@@ -121,7 +121,7 @@ func (r *request) serve(ctx *fasthttp.RequestCtx) {
 	r.begin(ctx)
 	var found bool
 	if r.route, found = findRoute(ctx.Path()); !found {
-		r.refuse(ctx, fail(codeNotFound, "there is nothing at this path"))
+		r.refuse(ctx, fail(codeNotFound, "there is nothing at this path: send an event to /ingest, many to /tenant/ingest/batch, an SDK's to /v1/batch"))
 		return
 	}
 	switch h := &ctx.Request.Header; {

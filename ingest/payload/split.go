@@ -71,7 +71,7 @@ func (b *Batch) Document(body []byte, list string) error {
 func (b *Batch) finish(c *cutter, err error) error {
 	if err == nil {
 		if c.space(); c.pos < len(c.data) {
-			err = c.fail("unexpected text after the batch")
+			err = c.fail("unexpected text after the batch (lines are application/x-ndjson)")
 		}
 	}
 	return err

@@ -175,6 +175,9 @@ type KeyChange struct {
 	Burst   *int
 }
 
+// What was given may have been a secret, so it is not repeated.
+var errNoSuchID = fmt.Errorf("%w: it takes the key_… that keystone keys list prints, of a key that is not revoked", ErrUnknownKey)
+
 // SetKey changes a key that is not revoked; its secret, scope and tenant stay. Edges follow within their
 // caches' time. A key of another tenant is ErrUnknownKey.
 func (p *Plane) SetKey(ctx context.Context, tenant uuid.UUID, keyID string, change KeyChange) error {
@@ -184,7 +187,7 @@ func (p *Plane) SetKey(ctx context.Context, tenant uuid.UUID, keyID string, chan
 	}
 	i := slices.IndexFunc(keys, func(k KeyInfo) bool { return k.KeyID == keyID && k.RevokedAt == nil })
 	if i < 0 {
-		return ErrUnknownKey
+		return errNoSuchID
 	}
 	spec := KeySpec{Tenant: tenant, Scope: keys[i].Scope} // of what stays it was valid
 	if change.Label != nil {
@@ -209,7 +212,7 @@ func (p *Plane) SetKey(ctx context.Context, tenant uuid.UUID, keyID string, chan
 		return fmt.Errorf("set key: %w", err)
 	}
 	if n == 0 {
-		return ErrUnknownKey // revoked just now
+		return errNoSuchID // revoked just now
 	}
 	return nil
 }
@@ -222,7 +225,7 @@ func (p *Plane) RevokeKey(ctx context.Context, tenant uuid.UUID, keyID string) e
 		return fmt.Errorf("revoke key: %w", err)
 	}
 	if n == 0 {
-		return ErrUnknownKey
+		return errNoSuchID
 	}
 	return nil
 }

@@ -74,16 +74,20 @@ func (p *Plane) Tenant(ctx context.Context, ref string) (Tenant, error) {
 	if id, err := uuid.Parse(ref); err == nil {
 		text, arg = tenantByID, id
 	} else if !slugs.MatchString(ref) {
-		return Tenant{}, ErrUnknownTenant
+		return Tenant{}, unknownTenant(ref)
 	}
 	found, err := query(ctx, p, scanTenant, text, arg)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("find tenant: %w", err)
 	}
 	if len(found) == 0 {
-		return Tenant{}, ErrUnknownTenant
+		return Tenant{}, unknownTenant(ref)
 	}
 	return found[0], nil
+}
+
+func unknownTenant(ref string) error {
+	return fmt.Errorf("%w %q: keystone tenants list prints those there are", ErrUnknownTenant, ref)
 }
 
 // SetSettings replaces a tenant's settings. What event.Settings.Validate says against them is

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -232,7 +233,7 @@ func (p *prober) post(ctx context.Context, t *tracer) (problem string) {
 	case err != nil:
 		return "no answer: " + err.Error()
 	case status != http.StatusOK:
-		return fmt.Sprintf("status %d: %.200s", status, answer)
+		return fmt.Sprintf("status %d: %.200s", status, bytes.TrimSpace(answer))
 	}
 	return ""
 }
