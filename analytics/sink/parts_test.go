@@ -29,7 +29,7 @@ func TestManyBlocksAreOnePart(t *testing.T) {
 		records[i] = record(event.TopicEvents, 0, fmt.Sprintf(`{"message_id":"m%d","anonymous_id":"d","event_type":"track","event_name":"x","payload":{"revenue":%d.5,"products":%s}}`, i, i, products))
 	}
 	r.produce(records...)
-	s := r.start()
+	s := r.start(func(s *Sink) { s.cfg.MinFlush = time.Second }) // a batch is what a second brings, however slow the machine
 	r.reach(event.TopicEvents, 0, n)
 	r.stop(s) // a part is there before its insert is counted
 	inserts := metric(t, s.metrics.seconds.WithLabelValues(tableEvents))
