@@ -71,7 +71,7 @@ demo-page: build ## Serve a shop with the tracker in it, for a running `make run
 
 .PHONY: test
 test: setup sdks build ## Run all tests with the race detector
-	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... # the race detector allocates
+	go test -run Alloc ./internal/event ./internal/jsonscan ./ingest/... ./processor/... ./analytics/sink # the race detector allocates
 	CGO_ENABLED=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -race -shuffle=on -timeout 40m $(TESTFLAGS) ./...
 
 .PHONY: kafka
