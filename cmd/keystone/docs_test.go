@@ -179,6 +179,7 @@ var notHere = map[string]string{
 	"keystone migrate ":                      "",
 	"keystone topics create ":                "",
 	"keystone doctor --edge ":                "nobody has these addresses: TestDoctor",
+	"keystone lag --edge-admin ":             "nobody has these addresses: TestLagCountsSpools",
 	"keystone dev":                           "a second one: TestDevLife",
 	"keystone demo page ":                    "until Ctrl-C: make test-tracker",
 	"keystone keys init ":                    "writes where only root may: TestDoctor",
