@@ -188,7 +188,6 @@ var notHere = map[string]string{
 	"keystone dlq show ":                     "no such letter: TestDeadLetters",
 	"keystone dlq replay keystone.events/":   "",
 	"keystone dlq drop keystone.events/":     "",
-	"keystone lag --edge-admin ":             "nobody has these addresses: the tests of drain_test.go",
 	"keystone explain ":                      "no such profile: the tutorial has it",
 	"keystone unmerge --tenant ":             "no such merge: the tutorial has it",
 	"keystone analysts create ":              "the embedded engine has a hole: TestAnalysts",
