@@ -21,7 +21,8 @@ export async function demo_page({ visitor: v, pipeline }) {
     await page.fill("input", "demo@example.com");
     await page.click("text=Log in");
     // Pages: shop, product, cart, thanks, shop. Added, ordered, form, identify.
-    await page.waitForFunction(() => document.querySelectorAll("#events .stored").length === 9);
+    const stored = page.waitForFunction(() => document.querySelectorAll("#events .stored").length === 9);
+    await stored.catch(async (e) => assert.fail(`${e.message}\n${await page.innerText("#counters")}\n${await page.innerText("#events")}`));
     assert.match(await page.textContent("#counters"), /queued 9 · sent 9 · .*pending 0/);
     assert.deepEqual(said, []);
     await v.nothingLost(9);
