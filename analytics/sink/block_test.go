@@ -8,8 +8,12 @@ import (
 // the driver may hide it, and then every value of a batch is copied twice.
 func TestBlockIsReached(t *testing.T) {
 	r := newRig(t)
+	set, err := r.servers(r.dsn).Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	rows := newEventColumns()
-	batch, err := r.conn.PrepareBatch(t.Context(), rows.statement(tableEvents))
+	batch, err := r.conn.PrepareBatch(t.Context(), rows.statement(set.Local(tableEvents)))
 	if err != nil {
 		t.Fatal(err)
 	}
