@@ -3,7 +3,6 @@ package sink
 import (
 	"bytes"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/keystone-cdp/keystone/analytics/sink/money"
@@ -309,32 +308,14 @@ func shortText(s string) string {
 	return s[:n]
 }
 
-// completesOrder tells whether an event's name says that an order was completed, compared as spec
-// 2.7 says: trimmed, in any case, with _ and - read as spaces; and runs of spaces as one, like the processor.
+// completesOrder tells whether an event's name says that an order was completed, compared as the processor does.
 func completesOrder(name []byte) bool {
 	var buf [len("checkout completed")]byte
-	n, space := 0, false
-	for _, r := range string(name) {
-		switch {
-		case r == '_' || r == '-' || unicode.IsSpace(r):
-			space = n > 0
-			continue
-		case 'A' <= r && r <= 'Z':
-			r += 'a' - 'A'
-		case r >= utf8.RuneSelf:
-			return false
-		}
-		if space && n < len(buf) {
-			buf[n] = ' '
-			n++
-		}
-		if n == len(buf) {
-			return false
-		}
-		buf[n], space = byte(r), false
-		n++
+	folded, ok := event.FoldName(buf[:0], view(name))
+	if !ok {
+		return false
 	}
-	switch string(buf[:n]) {
+	switch string(folded) {
 	case "order completed", "checkout completed", "purchase":
 		return true
 	}

@@ -1,9 +1,6 @@
 package order
 
-import (
-	"unicode"
-	"unicode/utf8"
-)
+import "github.com/keystone-cdp/keystone/internal/event"
 
 // class is what an event says of an order, by its name.
 type class byte
@@ -21,33 +18,14 @@ const (
 // longestName has room for the longest name of the table.
 const longestName = len("checkout step completed")
 
-// classify looks a name up, trimmed, in any case, with _ and - read as spaces and runs of spaces
-// as one.
+// classify looks a name up, as event.FoldName compares them.
 func classify(name string) class {
 	var buf [longestName]byte
-	n, space := 0, false
-	for _, r := range name {
-		if r == '_' || r == '-' || unicode.IsSpace(r) {
-			space = n > 0
-			continue
-		}
-		if space {
-			if n == len(buf) {
-				return other
-			}
-			buf[n], space = ' ', false
-			n++
-		}
-		if r >= utf8.RuneSelf || n == len(buf) {
-			return other
-		}
-		if 'A' <= r && r <= 'Z' {
-			r += 'a' - 'A'
-		}
-		buf[n] = byte(r)
-		n++
+	folded, ok := event.FoldName(buf[:0], name)
+	if !ok {
+		return other
 	}
-	switch string(buf[:n]) {
+	switch string(folded) {
 	case "cart updated", "cart viewed", "cart created", "checkout started", "checkout step viewed",
 		"checkout step completed", "payment info entered":
 		return cart
