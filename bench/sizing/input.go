@@ -45,7 +45,7 @@ func assumed(value float64, unit, name, from string) float64 {
 const (
 	footprint  = "`bench/footprint`"
 	benchEdge  = "[bench](../bench/README.md#beside-others)"
-	benchStore = "[README](../README.md#how-fast-so-far), an ordinary day, 2 partitions"
+	benchStore = "[bench](../bench/README.md#the-processor), an ordinary day, 2 partitions"
 	benchSink  = "[README](../README.md#how-fast-so-far)"
 )
 
