@@ -22,7 +22,9 @@ func TestPersonEventsReadsLittle(t *testing.T) {
 	}
 	defer conn.Close()
 	tenant := uuid.New()
-	node := func(of string, n any) string { return fmt.Sprintf("reinterpretAsUUID(sipHash128('%s', toUInt64(%v)))", of, n) }
+	node := func(of string, n any) string {
+		return fmt.Sprintf("reinterpretAsUUID(sipHash128('%s', toUInt64(%v)))", of, n)
+	}
 	const visitors, granule = 300_000, 8192
 	for _, statement := range []string{
 		// Everybody comes twice, on one day, with a device; every third has said who they are.
