@@ -33,8 +33,7 @@ func PersonEvents(ctx context.Context, conn driver.Conn, tenant, profile uuid.UU
 	return func(yield func(PersonEvent, error) bool) {
 		rows, err := conn.Query(ctx, `
 SELECT message_id, event_type, event_name, anonymous_id, identity, timestamp, received_at, ip, user_agent, payload, context, extra
-FROM events_resolved
-WHERE tenant_id = $1 AND profile_id = $2
+FROM person_events(tenant = $1, profile = $2)
 ORDER BY timestamp, received_at, topic, partition, offset`, tenant, profile)
 		if err != nil {
 			yield(PersonEvent{}, fmt.Errorf("read the person's events: %w", err))

@@ -28,6 +28,7 @@ type relation struct {
 	name, kind, comment string
 	parameters          []string // of a view that is called like a function: name Type
 	columns             [][3]string
+	like                string // the relation whose columns it has, where it declares none
 }
 
 // The schema is an interface: nothing in it goes without a word of explanation, and docs/schema.md has
@@ -42,7 +43,7 @@ func TestDocument(t *testing.T) {
 		if d.comment == "" {
 			t.Errorf("%s has no comment", d.name)
 		}
-		if len(d.columns) == 0 {
+		if len(d.columns) == 0 && d.like == "" {
 			t.Errorf("%s has no columns", d.name)
 		}
 		for _, c := range d.columns {
@@ -54,7 +55,7 @@ func TestDocument(t *testing.T) {
 	}
 	for _, name := range strings.Fields("events identity_map profiles attribute_changes profile_merges orders products events_resolved " +
 		"sessions sessions_in paths funnel retention cohorts attribution abandoned_carts revenue_by_campaign top_pages daily_active active " +
-		"order_items product_performance live_traffic") {
+		"order_items product_performance live_traffic person_events") {
 		if !slices.Contains(names, name) {
 			t.Errorf("there is no %s", name)
 		}
@@ -116,6 +117,12 @@ FROM system.tables WHERE database = currentDatabase() ORDER BY engine LIKE '%Vie
 		t.Fatal(err)
 	}
 	for i := range all {
+		if len(all[i].parameters) > 0 && all[i].columns == nil {
+			if slices.Equal(called(t, db, all[i]), columnsOf(t, db, resolved)) {
+				all[i].like = resolved
+			}
+			continue
+		}
 		if all[i].columns == nil {
 			for line := range strings.SplitSeq(ask(t, db, `SELECT name, type, replaceAll(comment, '|', '¦') FROM system.columns
 				WHERE database = currentDatabase() AND table = ? ORDER BY position`, all[i].name), "\n") {
@@ -126,6 +133,30 @@ FROM system.tables WHERE database = currentDatabase() ORDER BY engine LIKE '%Vie
 		}
 	}
 	return all
+}
+
+// resolved is what a view with parameters may hand through as it is.
+const resolved = "events_resolved"
+
+func columnsOf(t *testing.T, db *sql.DB, table string) []string {
+	t.Helper()
+	return strings.Split(ask(t, db, `SELECT concat(name, ' ', type) FROM system.columns WHERE database = currentDatabase() AND table = ? ORDER BY position`, table), "\n")
+}
+
+// called are the columns of a view with parameters that declares none.
+func called(t *testing.T, db *sql.DB, d relation) (columns []string) {
+	t.Helper()
+	var arguments []string
+	for _, p := range d.parameters {
+		name, kind, _ := strings.Cut(p, " ")
+		arguments = append(arguments, fmt.Sprintf("%s = defaultValueOfTypeName('%s')", name, kind))
+	}
+	for line := range strings.SplitSeq(ask(t, db, fmt.Sprintf("DESCRIBE (SELECT * FROM %s(%s))", d.name, strings.Join(arguments, ", "))), "\n") {
+		if c := strings.Split(line, "|"); len(c) > 1 {
+			columns = append(columns, c[0]+" "+c[1])
+		}
+	}
+	return columns
 }
 
 // declared reads the columns of a view from its definition: `name` Type COMMENT 'text', …
@@ -198,6 +229,10 @@ func write(b *strings.Builder, d relation) {
 	fmt.Fprintf(b, "### %s\n\n%s.\n\n", d.name, d.comment)
 	if len(d.parameters) > 0 {
 		fmt.Fprintf(b, "Parameters: `%s`\n\n", strings.Join(d.parameters, "`, `"))
+	}
+	if d.like != "" {
+		fmt.Fprintf(b, "Columns: those of [%s](#%s).\n\n", d.like, d.like)
+		return
 	}
 	b.WriteString("| column | type | |\n| --- | --- | --- |\n")
 	for _, c := range d.columns {

@@ -49,10 +49,24 @@ func span(t *testing.T, db *sql.DB, node, profile string, from time.Time, versio
 func owners(t *testing.T, db *sql.DB, names ...string) string {
 	t.Helper()
 	text := ask(t, db, `SELECT message_id || ':' || toString(profile_id) FROM events_resolved WHERE tenant_id = ? ORDER BY message_id`, tenant)
+	byPerson(t, db)
 	for _, name := range names {
 		text = strings.ReplaceAll(text, id(name).String(), name)
 	}
 	return strings.ReplaceAll(text, "\n", " ")
+}
+
+// byPerson holds person_events to events_resolved, for everybody in it.
+func byPerson(t *testing.T, db *sql.DB) {
+	t.Helper()
+	const columns = `SELECT toString(tuple(* EXCEPT (payload_json, context_json))), toString(payload_json) FROM `
+	for _, profile := range strings.Split(ask(t, db, `SELECT DISTINCT toString(profile_id) FROM events_resolved WHERE tenant_id = ?`, tenant), "\n") {
+		want := ask(t, db, columns+`events_resolved WHERE tenant_id = ? AND profile_id = ? ORDER BY message_id`, tenant, profile)
+		got := ask(t, db, columns+fmt.Sprintf(`person_events(tenant = '%s', profile = '%s') ORDER BY message_id`, tenant, profile))
+		if got != want {
+			t.Errorf("person_events of %s:\n%s\nevents_resolved:\n%s", profile, got, want)
+		}
+	}
 }
 
 func TestEventsResolved(t *testing.T) {
@@ -188,4 +202,5 @@ func TestEventsResolvedAgreesWithAModel(t *testing.T) {
 	if wrong > 0 || len(got) != len(want) {
 		t.Errorf("%d rows for %d events, %d of them wrong", len(got), len(want), wrong)
 	}
+	byPerson(t, db)
 }

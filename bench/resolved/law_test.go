@@ -3,6 +3,7 @@ package resolved_test
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -251,5 +252,25 @@ func (w *world) check(when string, owner func(*apply.Event) uuid.UUID) {
 		if have, want := got[e.Tenant.String()+e.MessageID], owner(e).String(); have != want {
 			w.Errorf("%s: message %s is of %s, want %s", when, e.MessageID, have, want)
 		}
+	}
+	w.checkPerson(when, &w.events[len(w.events)/2], owner)
+}
+
+// checkPerson holds the view of one person to the model: whose that event is.
+func (w *world) checkPerson(when string, of *apply.Event, owner func(*apply.Event) uuid.UUID) {
+	person := owner(of)
+	var want []string
+	for i := range w.events {
+		if e := &w.events[i]; e.Tenant == of.Tenant && owner(e) == person {
+			want = append(want, e.MessageID)
+		}
+	}
+	slices.Sort(want)
+	var got []string
+	if err := w.db.QueryRow(fmt.Sprintf("SELECT arraySort(groupArray(message_id)) FROM person_events(tenant = '%s', profile = '%s')", of.Tenant, person)).Scan(&got); err != nil {
+		w.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		w.Errorf("%s: %s did %q, want %q", when, person, got, want)
 	}
 }
