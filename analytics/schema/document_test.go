@@ -55,7 +55,7 @@ func TestDocument(t *testing.T) {
 	}
 	for _, name := range strings.Fields("events identity_map profiles attribute_changes profile_merges orders products events_resolved " +
 		"sessions sessions_in paths funnel retention cohorts attribution abandoned_carts revenue_by_campaign top_pages daily_active active " +
-		"order_items product_performance live_traffic person_events") {
+		"order_items product_performance live_traffic person_events events_in") {
 		if !slices.Contains(names, name) {
 			t.Errorf("there is no %s", name)
 		}

@@ -50,6 +50,7 @@ func owners(t *testing.T, db *sql.DB, names ...string) string {
 	t.Helper()
 	text := ask(t, db, `SELECT message_id || ':' || toString(profile_id) FROM events_resolved WHERE tenant_id = ? ORDER BY message_id`, tenant)
 	byPerson(t, db)
+	byTime(t, db)
 	for _, name := range names {
 		text = strings.ReplaceAll(text, id(name).String(), name)
 	}
@@ -66,6 +67,42 @@ func byPerson(t *testing.T, db *sql.DB) {
 		if got != want {
 			t.Errorf("person_events of %s:\n%s\nevents_resolved:\n%s", profile, got, want)
 		}
+	}
+}
+
+// byTime holds events_in to events_resolved, for all of the time and for a part of it.
+func byTime(t *testing.T, db *sql.DB) {
+	t.Helper()
+	const columns = `SELECT toString(tuple(* EXCEPT (payload_json, context_json))), toString(payload_json) FROM `
+	for _, until := range []time.Time{noon.Add(3 * time.Minute), noon.Add(24 * time.Hour)} {
+		since, until := noon.Format(time.DateTime), until.Format(time.DateTime)
+		want := ask(t, db, columns+`events_resolved WHERE tenant_id = ? AND timestamp >= ? AND timestamp < ? ORDER BY message_id`, tenant, since, until)
+		got := ask(t, db, columns+fmt.Sprintf(`events_in(tenant = '%s', since = '%s', until = '%s') ORDER BY message_id`, tenant, since, until))
+		if got != want {
+			t.Errorf("events_in until %s:\n%s\nevents_resolved:\n%s", until, got, want)
+		}
+	}
+}
+
+// A question about an hour takes up the map of those who were there in it.
+func TestEventsInJoinsLittle(t *testing.T) {
+	m, db := open(t)
+	up(t, m)
+	for n := range 3 {
+		happen(t, db, tenant, fmt.Sprint(n), fmt.Sprint("dev", n), "", n)
+		span(t, db, fmt.Sprint("dev", n), "ann", epoch, 1)
+	}
+	exec(t, db, `INSERT INTO identity_map (tenant_id, node, valid_from, profile_id, version)
+		SELECT ?, generateUUIDv4(1), 0, generateUUIDv4(2), 1 FROM numbers(20000)`, tenant)
+	const limit = ` SETTINGS max_rows_in_join = 1000, join_overflow_mode = 'throw'`
+	hour := fmt.Sprintf(`SELECT toString(uniqExact(profile_id)) FROM events_in(tenant = '%s', since = '%s', until = '%s')`,
+		tenant, noon.Format(time.DateTime), noon.Add(time.Hour).Format(time.DateTime))
+	if got := ask(t, db, hour+limit); got != "1" {
+		t.Errorf("people in the hour: %s, want 1", got)
+	}
+	var people uint64
+	if err := db.QueryRowContext(t.Context(), `SELECT uniqExact(profile_id) FROM events_resolved`+limit).Scan(&people); err == nil {
+		t.Error("events_resolved joined less than the whole map: the limit says nothing")
 	}
 }
 
@@ -203,4 +240,5 @@ func TestEventsResolvedAgreesWithAModel(t *testing.T) {
 		t.Errorf("%d rows for %d events, %d of them wrong", len(got), len(want), wrong)
 	}
 	byPerson(t, db)
+	byTime(t, db)
 }

@@ -254,6 +254,20 @@ func (w *world) check(when string, owner func(*apply.Event) uuid.UUID) {
 		}
 	}
 	w.checkPerson(when, &w.events[len(w.events)/2], owner)
+	w.checkTime(when, w.events[0].Tenant)
+}
+
+// checkTime holds the view of a time to that of all times.
+func (w *world) checkTime(when string, tenant uuid.UUID) {
+	all := fmt.Sprintf("SELECT message_id, profile_id FROM events_resolved WHERE tenant_id = '%s'", tenant)
+	in := fmt.Sprintf("SELECT message_id, profile_id FROM events_in(tenant = '%s', since = '1970-01-01 00:00:00', until = '2100-01-01 00:00:00')", tenant)
+	var missing, more uint64
+	if err := w.db.QueryRow(fmt.Sprintf("SELECT (SELECT count() FROM (%s EXCEPT %s)), (SELECT count() FROM (%s EXCEPT %s))", all, in, in, all)).Scan(&missing, &more); err != nil {
+		w.Fatal(err)
+	}
+	if missing+more > 0 {
+		w.Errorf("%s: events_in lacks %d rows and has %d others", when, missing, more)
+	}
 }
 
 // checkPerson holds the view of one person to the model: whose that event is.

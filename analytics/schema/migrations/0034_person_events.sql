@@ -24,7 +24,7 @@ WITH nodes AS
     UNION ALL
     SELECT {profile:UUID}
 )
-SELECT e.*, if(m.profile_id = toUUID('00000000-0000-0000-0000-000000000000'), e.node, m.profile_id) AS profile_id
+SELECT e.*, if(m.map_node = e.node, m.profile_id, e.node) AS profile_id
 FROM
 (
     SELECT
