@@ -32,9 +32,14 @@ var (
 // open is a database of the test's, on all shards where the tests run on shards.
 func open(t *testing.T) *shard.Servers {
 	t.Helper()
+	return serve(t, migrated(t))
+}
+
+func migrated(t *testing.T) (dsn string) {
+	t.Helper()
 	db := enginetest.ClickHouse(t)
 	schematest.Migrate(t, db.NativeDSN)
-	return serve(t, db.NativeDSN)
+	return db.NativeDSN
 }
 
 func serve(t *testing.T, dsn string) *shard.Servers {
