@@ -402,7 +402,7 @@ func TestEraseShardAway(t *testing.T) {
 	if err := servers[1].Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	away("before", "shard 2 of 2 (127.0.0.1:", "nothing was done")
+	away("before", "shard 2 of 2 (127.0.0.1:", "this run did nothing")
 	if list := in.run("erase", "list", "--tenant", "shop"); strings.Count(list, "\n") != 1 {
 		t.Errorf("with a shard away there is an erasure: %s", list)
 	}

@@ -41,7 +41,7 @@ func (w *erasing) open(t *target) (err error) {
 	w.set, err = w.columns.Get(w.a.ctx)
 	if err == nil {
 		if err = w.columns.Ping(w.a.ctx); err != nil {
-			err = fmt.Errorf("%w (nothing was done: start it, and run this again)", err)
+			err = fmt.Errorf("%w (this run did nothing: start it, and run it again)", err)
 		}
 	}
 	if err != nil {
