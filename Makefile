@@ -88,9 +88,9 @@ test-kafka: setup kafka build ## Run the tests that use the log on Apache Kafka
 
 # Two ClickHouse servers of one shard each, in place of the one.
 .PHONY: test-shards
-test-shards: setup build ## Run the tests of the sink, the rollups and all views on two shards of ClickHouse
-	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS) ./analytics/sink ./analytics/rollup
-	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS) -run '^(TestViews|TestRoles|TestDoctor)$$' ./bench/cookbook ./cmd/keystone
+test-shards: setup build ## Run the tests of the sink, the rollups, erasure and all views on two shards of ClickHouse
+	KEYSTONE_TEST_SHARDS=2 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS) ./analytics/sink ./analytics/rollup ./analytics/erase
+	KEYSTONE_TEST_SHARDS=2 KEYSTONE_DRILL=1 $(GO_TOOL) gotestsum --format pkgname-and-test-fails -- -p 1 -count 1 -timeout 30m $(TESTFLAGS) -run '^(TestViews|TestRoles|TestDoctor|TestErase|TestEraseShardAway)$$' ./bench/cookbook ./cmd/keystone
 
 .PHONY: test-upgrade
 test-upgrade: setup build ## Upgrade, roll back, back up and restore a running installation

@@ -16,8 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/schema/schematest"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
@@ -29,21 +29,45 @@ var (
 	noon   = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 )
 
-func open(t *testing.T) driver.Conn {
+// open is a database of the test's, on all shards where the tests run on shards.
+func open(t *testing.T) *shard.Servers {
+	t.Helper()
+	return serve(t, migrated(t))
+}
+
+func migrated(t *testing.T) (dsn string) {
 	t.Helper()
 	db := enginetest.ClickHouse(t)
 	schematest.Migrate(t, db.NativeDSN)
-	conn, err := query.Open(db.NativeDSN, 2)
+	return db.NativeDSN
+}
+
+func serve(t *testing.T, dsn string) *shard.Servers {
+	t.Helper()
+	servers, err := shard.Open(dsn, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
+	t.Cleanup(func() { _ = servers.Close() })
+	return servers
 }
+
+func setOf(t *testing.T, servers *shard.Servers) *shard.Set {
+	t.Helper()
+	set, err := servers.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// first is where erasures are.
+func first(t *testing.T) driver.Conn { return setOf(t, open(t)).First() }
 
 // What SQL removes is what event.Erasures says is erased: whatever the spans, whatever the times.
 func TestConditionsAreTheRule(t *testing.T) {
-	conn, random := open(t), rand.New(rand.NewPCG(1, 2))
+	servers, random := open(t), rand.New(rand.NewPCG(1, 2))
+	conn, set := servers.Home(), setOf(t, servers)
 	nodes := make([]uuid.UUID, 5)
 	for i := range nodes {
 		nodes[i] = event.NodeID(tenant, event.KindAnonymous, fmt.Sprint(i))
@@ -65,9 +89,13 @@ func TestConditionsAreTheRule(t *testing.T) {
 		p.Nodes = append(p.Nodes, n)
 		covers[node] = covers[node].With(n.Erasure)
 	}
-	batch, err := conn.PrepareBatch(t.Context(), "INSERT INTO events (tenant_id, profile_node, identity_node, timestamp, received_at, topic, partition, offset, loaded_at)")
-	if err != nil {
-		t.Fatal(err)
+	var batches []driver.Batch
+	for _, conn := range set.All() {
+		batch, err := conn.PrepareBatch(t.Context(), "INSERT INTO "+set.Local("events")+" (tenant_id, profile_node, identity_node, timestamp, received_at, topic, partition, offset, loaded_at)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches = append(batches, batch)
 	}
 	var want []int64
 	for offset := range int64(4000) {
@@ -87,12 +115,15 @@ func TestConditionsAreTheRule(t *testing.T) {
 		if of == tenant && (covers[device].Covers(at, received, verified) || covers[identity].Covers(at, received, verified)) {
 			want = append(want, offset)
 		}
-		if err := batch.Append(of, device, identity, at, received, event.TopicEvents, int32(0), offset, noon); err != nil {
+		partition := int32(random.IntN(3))
+		if err := batches[shard.OfPartition(partition, len(batches))].Append(of, device, identity, at, received, event.TopicEvents, partition, offset, noon); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := batch.Send(); err != nil {
-		t.Fatal(err)
+	for _, batch := range batches {
+		if err := batch.Send(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	rows, err := conn.Query(t.Context(), "SELECT offset FROM events WHERE "+strings.Join(joined(p.events()), "")+" ORDER BY offset")
 	if err != nil {
@@ -113,7 +144,7 @@ func TestConditionsAreTheRule(t *testing.T) {
 	removed := map[string]uint64{}
 	p.Profiles, p.Settings = nodes[:1], new(event.Settings)
 	*p.Settings = event.DefaultSettings()
-	if err := Remove(t.Context(), conn, p, func(table string, rows uint64) error { removed[table] = rows; return nil }); err != nil {
+	if err := Remove(t.Context(), set, p, func(table string, rows uint64) error { removed[table] = rows; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	var left uint64
@@ -130,37 +161,37 @@ FULL JOIN (SELECT node FROM active_nodes WHERE tenant_id = $1 GROUP BY node) AS 
 	}
 }
 
-// A member that has not said that it knows is waited for, and named.
 // A page that nobody else opened is not remembered by the rollup either, nor by the partition of a copy that was
-// taken out; a page that somebody else opened is.
+// taken out, whatever shard that is on; a page that somebody else opened is.
 func TestPagesOfCopies(t *testing.T) {
-	conn := open(t)
+	servers := open(t)
+	set := setOf(t, servers)
 	ann, bob := event.NodeID(tenant, event.KindAnonymous, "ann"), event.NodeID(tenant, event.KindAnonymous, "bob")
 	for i, row := range []struct {
 		node      uuid.UUID
 		path      string
 		partition int32
 	}{{ann, "/ann", 0}, {ann, "/ann", 1}, {ann, "/start", 0}, {bob, "/start", 1}, {bob, "/bob", 1}} {
-		if err := conn.Exec(t.Context(), `INSERT INTO events (tenant_id, event_type, profile_node, timestamp, received_at, host, path, topic, partition, offset, loaded_at)
+		if err := set.Of(row.partition).Exec(t.Context(), "INSERT INTO "+set.Local("events")+` (tenant_id, event_type, profile_node, timestamp, received_at, host, path, topic, partition, offset, loaded_at)
 VALUES ($1, 'page', $2, $3, $3, 'shop.example', $4, $5, $6, $7, $3)`, tenant, row.node, noon, row.path, event.TopicEvents, row.partition, i); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, statement := range []string{ // the second view of /ann was the first one's copy
-		"INSERT INTO removed_copies SELECT tenant_id, toDate(timestamp), topic, partition, offset FROM events WHERE offset = 1",
-		"DELETE FROM events WHERE offset = 1",
+		"INSERT INTO " + set.Local("removed_copies") + " SELECT tenant_id, toDate(timestamp), topic, partition, offset FROM " + set.Local("events") + " WHERE offset = 1",
+		"DELETE FROM " + set.Local("events") + " WHERE offset = 1",
 	} {
-		if err := conn.Exec(t.Context(), statement); err != nil {
+		if err := set.Of(1).Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p := &Person{Tenant: tenant, Nodes: []Node{{Node: ann, Erasure: event.Erasure{At: noon}}}}
 	removed := map[string]uint64{}
-	if err := Remove(t.Context(), conn, p, func(table string, rows uint64) error { removed[table] = rows; return nil }); err != nil {
+	if err := Remove(t.Context(), set, p, func(table string, rows uint64) error { removed[table] = rows; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
-	if err := conn.QueryRow(t.Context(), "SELECT arraySort(groupArray(path || toString(partition))) FROM page_days").Scan(&left); err != nil {
+	if err := servers.Home().QueryRow(t.Context(), "SELECT arraySort(groupArray(path || toString(partition))) FROM page_days").Scan(&left); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"/bob1", "/start1"}; !slices.Equal(left, want) || removed["events"] != 2 {
@@ -168,8 +199,9 @@ VALUES ($1, 'page', $2, $3, $3, 'shop.example', $4, $5, $6, $7, $3)`, tenant, ro
 	}
 }
 
+// A member that has not said that it knows is waited for, and named.
 func TestAwaitNamesTheIgnorant(t *testing.T) {
-	conn, brokers := open(t), enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 1})
+	conn, brokers := first(t), enginetest.Broker(t, enginetest.Topic{Name: event.TopicEvents, Partitions: 1})
 	client := func(opts ...kgo.Opt) *kgo.Client {
 		c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...))...)
 		if err != nil {
@@ -214,7 +246,7 @@ func TestAwaitNamesTheIgnorant(t *testing.T) {
 
 // An announcement that is made again adds nothing, and can be read back.
 func TestAnnounce(t *testing.T) {
-	conn := open(t)
+	conn := first(t)
 	p := &Person{Tenant: tenant, Erasure: uuid.New(), Profiles: []uuid.UUID{uuid.New()},
 		Nodes: []Node{{Node: uuid.New(), Erasure: event.Erasure{At: noon}}, {Node: uuid.New(), Erasure: event.Erasure{From: noon.Add(-time.Hour), Until: noon, At: noon}}}}
 	for range 2 {

@@ -3,20 +3,28 @@ package erase
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/keystone-cdp/keystone/analytics/rollup"
+	"github.com/keystone-cdp/keystone/analytics/schema"
+	"github.com/keystone-cdp/keystone/analytics/shard"
 )
 
-// Remove removes the person's rows, table by table. It tells how many there are of each before it removes
-// them: who is stopped then knows it. The order matters to one who is stopped half-way: what tells of other
-// rows goes last.
-func Remove(ctx context.Context, conn driver.Conn, p *Person, tell func(table string, rows uint64) error) error {
-	r := &remover{Person: p, conn: conn, tell: tell}
+// Remove removes the person's rows, table by table, each from all shards before the next one. It tells how
+// many there are of each before it removes them: who is stopped then knows it. The order matters to one who
+// is stopped half-way: what tells of other rows goes last, and may tell of another shard's.
+//
+// Every shard is told the same. A Replicated database of several shards passes an ALTER … DELETE on to all
+// of them, so that no condition may be true of one shard only.
+func Remove(ctx context.Context, set *shard.Set, p *Person, tell func(table string, rows uint64) error) error {
+	r := &remover{Person: p, set: set, tell: tell}
+	if err := set.First().QueryRow(ctx, replicatedTables, set.Local("events")).Scan(&r.replicated); err != nil {
+		return fmt.Errorf("look at the tables' engines: %w", err)
+	}
 	for _, step := range []struct {
 		table string
 		run   func(context.Context) error
@@ -38,17 +46,20 @@ func Remove(ctx context.Context, conn driver.Conn, p *Person, tell func(table st
 	return nil
 }
 
+const replicatedTables = `
+SELECT count() > 0 FROM system.tables WHERE database = currentDatabase() AND name = $1 AND startsWith(engine, 'Replicated')`
+
 // Count is how many rows Remove would remove, by table, old versions of rows included.
-func Count(ctx context.Context, conn driver.Conn, p *Person) (map[string]uint64, error) {
-	second, err := p.second(ctx, conn)
+func Count(ctx context.Context, set *shard.Set, p *Person) (map[string]uint64, error) {
+	second, err := p.second(ctx, set)
 	if err != nil {
 		return nil, err
 	}
-	orders, err := p.orders(ctx, conn)
+	orders, err := p.orders(ctx, set)
 	if err != nil {
 		return nil, err
 	}
-	pages, err := p.pages(ctx, conn)
+	pages, err := p.pages(ctx, set)
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +70,11 @@ func Count(ctx context.Context, conn driver.Conn, p *Person) (map[string]uint64,
 		"attribute_changes": p.profiles("profile_id"), "profile_merges": p.profiles("winner_id", "loser_id"),
 		"profiles": p.profiles("profile_id"), "identity_map": p.identityMap(),
 	} {
-		if all[table], err = count(ctx, conn, table, joined(conditions)); err != nil {
+		rows, err := count(ctx, set, table, joined(conditions))
+		if err != nil {
 			return nil, err
 		}
+		all[table] = total(table, rows)
 	}
 	return all, nil
 }
@@ -69,8 +82,12 @@ func Count(ctx context.Context, conn driver.Conn, p *Person) (map[string]uint64,
 // remover is one Remove.
 type remover struct {
 	*Person
-	conn driver.Conn
+	set  *shard.Set
 	tell func(table string, rows uint64) error
+	// A replica that was away when something was removed does it when it is back. Until then those that are
+	// asked count nothing any more: so where there are replicas nothing is left out for want of rows, and is
+	// waited for once more.
+	replicated bool
 }
 
 // of is the step of a table that conditions are enough for.
@@ -82,19 +99,24 @@ func (r *remover) of(table string, conditions []string) func(context.Context) er
 // until that is done. Conditions and names are this package's own.
 func (r *remover) remove(ctx context.Context, table string, conditions []string) error {
 	conditions = joined(conditions)
-	rows, err := count(ctx, r.conn, table, conditions)
+	rows, err := count(ctx, r.set, table, conditions)
 	if err != nil {
 		return err
 	}
-	if err := r.tell(table, rows); err != nil || rows == 0 {
+	if err := r.tell(table, total(table, rows)); err != nil {
 		return err
 	}
-	for _, condition := range conditions {
-		if err := mutate(ctx, r.conn, "ALTER TABLE "+table+" DELETE WHERE "+condition); err != nil {
-			return err
+	return r.set.Each(func(i int, conn driver.Conn) error {
+		if rows[i] == 0 && !r.replicated {
+			return nil
 		}
-	}
-	return nil
+		for _, condition := range conditions {
+			if err := mutate(ctx, conn, "ALTER TABLE "+r.set.Local(table)+" DELETE WHERE "+condition); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // statementBytes bounds the text of one statement: ClickHouse takes 256 KiB.
@@ -112,19 +134,35 @@ func joined(conditions []string) (all []string) {
 	return all
 }
 
-// count is how many rows there are. A row that two statements concern counts twice.
-func count(ctx context.Context, conn driver.Conn, table string, conditions []string) (n uint64, err error) {
-	for _, condition := range conditions {
-		var some uint64
-		if err := conn.QueryRow(ctx, "SELECT count() FROM "+table+" WHERE "+condition).Scan(&some); err != nil {
-			return 0, fmt.Errorf("count rows of %s: %w", table, err)
+// count is how many rows there are on each shard. A row that two statements concern counts twice.
+func count(ctx context.Context, set *shard.Set, table string, conditions []string) ([]uint64, error) {
+	rows := make([]uint64, len(set.All()))
+	err := set.Each(func(i int, conn driver.Conn) error {
+		for _, condition := range conditions {
+			var some uint64
+			if err := conn.QueryRow(ctx, "SELECT count() FROM "+set.Local(table)+" WHERE "+condition).Scan(&some); err != nil {
+				return fmt.Errorf("count rows of %s: %w", table, err)
+			}
+			rows[i] += some
 		}
-		n += some
-	}
-	return n, nil
+		return nil
+	})
+	return rows, err
 }
 
-// mutate waits for all replicas.
+// total is how many rows a table has of those of each shard: what is whole on every shard counts once.
+func total(table string, rows []uint64) (n uint64) {
+	for _, some := range rows {
+		if schema.Whole(table) {
+			n = max(n, some)
+		} else {
+			n += some
+		}
+	}
+	return n
+}
+
+// mutate waits for all replicas, and fails where one is away.
 func mutate(ctx context.Context, conn driver.Conn, statement string) error {
 	return conn.Exec(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"mutations_sync": 2})), statement)
 }
@@ -132,36 +170,46 @@ func mutate(ctx context.Context, conn driver.Conn, statement string) error {
 // rawEvents also removes, from the disk, what the sink took out before as a duplicate: such rows are
 // only marked, and nobody sees whose they are.
 func (r *remover) rawEvents(ctx context.Context) error {
-	second, err := r.second(ctx, r.conn)
+	second, err := r.second(ctx, r.set)
 	if err != nil {
 		return err
 	}
 	if err := r.remove(ctx, "events", append(r.events(), r.places(second)...)); err != nil {
 		return err
 	}
-	var marked uint64
-	if err := r.conn.QueryRow(ctx, `
-SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active AND has_lightweight_delete`).Scan(&marked); err != nil {
-		return fmt.Errorf("look for parts with marked rows: %w", err)
-	}
-	if marked == 0 {
-		return nil
-	}
-	return mutate(ctx, r.conn, "ALTER TABLE events APPLY DELETED MASK")
+	events := r.set.Local("events")
+	return r.set.Each(func(_ int, conn driver.Conn) error {
+		var marked uint64
+		if err := conn.QueryRow(ctx, `
+SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = $1 AND active AND has_lightweight_delete`, events).Scan(&marked); err != nil {
+			return fmt.Errorf("look for parts with marked rows: %w", err)
+		}
+		if marked == 0 && !r.replicated {
+			return nil
+		}
+		return mutate(ctx, conn, "ALTER TABLE "+events+" APPLY DELETED MASK")
+	})
 }
 
 // touched waits for who may be filling the rollups from rows of events that are gone now: a sink does so
 // at its start.
 func (r *remover) touched(ctx context.Context) error {
+	if err := r.set.Each(func(_ int, conn driver.Conn) error { return quiet(ctx, conn) }); err != nil {
+		return err
+	}
+	return r.remove(ctx, "touches", r.touches())
+}
+
+func quiet(ctx context.Context, conn driver.Conn) error {
 	for {
 		var running uint64
-		if err := r.conn.QueryRow(ctx, `
+		if err := conn.QueryRow(ctx, `
 SELECT count() FROM system.processes
-WHERE current_database = currentDatabase() AND match(query, '^INSERT INTO (touches|active_nodes|page_days) ')`).Scan(&running); err != nil {
+WHERE current_database = currentDatabase() AND match(query, '^INSERT INTO (touches|active_nodes|page_days)(`+schema.LocalSuffix+`)? ')`).Scan(&running); err != nil {
 			return fmt.Errorf("look for who fills rollups: %w", err)
 		}
 		if running == 0 {
-			return r.remove(ctx, "touches", r.touches())
+			return nil
 		}
 		select {
 		case <-time.After(awaitPoll):
@@ -175,91 +223,60 @@ func (r *remover) active(ctx context.Context) error {
 	if err := r.remove(ctx, "active_nodes", r.activeNodes()); err != nil {
 		return err
 	}
-	for _, condition := range r.theirNodes() {
-		if err := rollup.Add(ctx, r.conn, "active_nodes", condition); err != nil {
-			return err
+	return r.set.Each(func(_ int, conn driver.Conn) error {
+		for _, condition := range r.theirNodes() {
+			if err := rollup.Add(ctx, conn, r.set.Layout, "active_nodes", condition); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 const orderKey = "cityHash64(order_id)"
 
-// orders are those that are the person's now, by hash: their older versions may be another's.
-func (p *Person) orders(ctx context.Context, conn driver.Conn) (found []uint64, err error) {
-	for _, condition := range p.profiles("profile_id") {
-		some, err := hashes(ctx, conn, "SELECT "+orderKey+" FROM orders FINAL WHERE "+condition)
-		if err != nil {
-			return nil, err
+// orders are those that are the person's now, by hash: their older versions may be another's. All versions of
+// one are on one shard.
+func (p *Person) orders(ctx context.Context, set *shard.Set) ([]uint64, error) {
+	return gather(set, func(conn driver.Conn) (found []uint64, err error) {
+		for _, condition := range p.profiles("profile_id") {
+			some, err := numbers(ctx, conn, "SELECT "+orderKey+" FROM "+set.Local("orders")+" FINAL WHERE "+condition)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, some...)
 		}
-		found = append(found, some...)
-	}
-	return found, nil
+		return found, nil
+	})
 }
 
 func (r *remover) ordered(ctx context.Context) error {
-	orders, err := r.orders(ctx, r.conn)
+	orders, err := r.orders(ctx, r.set)
 	if err != nil {
 		return err
 	}
 	return r.remove(ctx, "orders", append(r.hashes(orderKey, orders), r.profiles("profile_id")...))
 }
 
-const pageKey = "cityHash64(day, host, path, topic, partition)"
-
-// pages are the rows of page_days that count nothing but views of the person's, by hash: an address may be
-// personal that nobody else ever opened. What others opened too stays as it was counted: places in the log.
-// A copy of a message that was taken out of events again is nobody's view.
-func (p *Person) pages(ctx context.Context, conn driver.Conn) ([]uint64, error) {
-	// One statement for all nodes would be too long; a page that two parts of a mega-profile share, and
-	// nobody else, stays.
-	var found []uint64
-	for _, condition := range p.events() {
-		some, err := hashes(ctx, conn, strings.NewReplacer("CONDITION", condition, "TENANT", p.Tenant.String()).Replace(`
-WITH mine AS
-(
-	SELECT toDate(timestamp) AS day, toString(host) AS host, path, topic, partition, groupBitmapState(toUInt64(offset)) AS theirs
-	FROM events
-	WHERE event_type = 'page' AND CONDITION
-	GROUP BY day, host, path, topic, partition
-)
-SELECT cityHash64(counted.day, counted.host, counted.path, counted.topic, counted.partition)
-FROM
-(
-	SELECT day, host, path, topic, partition, groupBitmapMergeState(offsets) AS all
-	FROM page_days
-	WHERE tenant_id = 'TENANT' AND (day, host, path) IN (SELECT day, host, path FROM mine)
-	GROUP BY day, host, path, topic, partition
-) AS counted
-LEFT JOIN mine
-	ON counted.day = mine.day AND counted.host = mine.host AND counted.path = mine.path AND counted.topic = mine.topic
-		AND counted.partition = mine.partition
-LEFT JOIN
-(
-	SELECT day, topic, partition, groupBitmapState(toUInt64(offset)) AS copies
-	FROM removed_copies
-	WHERE tenant_id = 'TENANT'
-	GROUP BY day, topic, partition
-) AS removed
-	ON counted.day = removed.day AND counted.topic = removed.topic AND counted.partition = removed.partition
-WHERE bitmapAndnotCardinality(bitmapAndnot(counted.all, mine.theirs), removed.copies) = 0`))
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, some...)
-	}
-	return found, nil
-}
-
 func (r *remover) pageDays(ctx context.Context) error {
-	pages, err := r.pages(ctx, r.conn)
+	pages, err := r.pages(ctx, r.set)
 	if err != nil {
 		return err
 	}
 	return r.remove(ctx, "page_days", r.hashes(pageKey, pages))
 }
 
-func hashes(ctx context.Context, conn driver.Conn, query string) (all []uint64, err error) {
+// gather asks all shards, and puts their answers together.
+func gather[T any](set *shard.Set, ask func(driver.Conn) ([]T, error)) ([]T, error) {
+	parts := make([][]T, len(set.All()))
+	err := set.Each(func(i int, conn driver.Conn) (err error) {
+		parts[i], err = ask(conn)
+		return err
+	})
+	return slices.Concat(parts...), err
+}
+
+func numbers(ctx context.Context, conn driver.Conn, query string) (all []uint64, err error) {
 	rows, err := conn.Query(ctx, query)
 	if err != nil {
 		return nil, err
@@ -275,12 +292,14 @@ func hashes(ctx context.Context, conn driver.Conn, query string) (all []uint64, 
 	return all, rows.Err()
 }
 
-// PartsUntil is when the last part is gone from the disk that a removal of now has replaced.
-func PartsUntil(ctx context.Context, conn driver.Conn, now time.Time) (time.Time, error) {
-	var seconds uint64
-	err := conn.QueryRow(ctx, "SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'old_parts_lifetime'").Scan(&seconds)
+// PartsUntil is when the last part is gone from all disks that a removal of now has replaced.
+func PartsUntil(ctx context.Context, set *shard.Set, now time.Time) (time.Time, error) {
+	seconds := make([]uint64, len(set.All()))
+	err := set.Each(func(i int, conn driver.Conn) error {
+		return conn.QueryRow(ctx, "SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'old_parts_lifetime'").Scan(&seconds[i])
+	})
 	if err != nil {
 		return now, fmt.Errorf("read how long replaced parts stay: %w", err)
 	}
-	return now.Add(time.Duration(seconds) * time.Second), nil
+	return now.Add(time.Duration(slices.Max(seconds)) * time.Second), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-json"
 	"github.com/google/uuid"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -19,7 +20,7 @@ import (
 // forbade it), or it would be found by its nodes.
 const mayNameMore = `
 SELECT topic, partition, offset, profile_node, identity_node, event_type, anonymous_id, identity, payload, context, extra, timestamp, received_at
-FROM events
+FROM %s
 WHERE tenant_id = $1 AND timestamp <= fromUnixTimestamp64Milli($2, 'UTC')
 	AND (event_type = 'alias' OR startsWith(identity, '{')
 		OR event_type = 'identify' AND match(concat(payload, context), 'email|phone|crm_id|\\\\'))`
@@ -30,8 +31,12 @@ type place struct {
 	offset    int64
 }
 
-// second finds the events that name the person beside somebody else.
-func (p *Person) second(ctx context.Context, conn driver.Conn) (found []place, err error) {
+// second finds the events that name the person beside somebody else, on all shards.
+func (p *Person) second(ctx context.Context, set *shard.Set) ([]place, error) {
+	return gather(set, func(conn driver.Conn) ([]place, error) { return p.secondOn(ctx, conn, set.Local("events")) })
+}
+
+func (p *Person) secondOn(ctx context.Context, conn driver.Conn, events string) (found []place, err error) {
 	nodes := make(map[uuid.UUID]event.Erasures, len(p.Nodes))
 	var last time.Time
 	for _, n := range p.Nodes {
@@ -40,7 +45,7 @@ func (p *Person) second(ctx context.Context, conn driver.Conn) (found []place, e
 			last = n.At
 		}
 	}
-	rows, err := conn.Query(ctx, mayNameMore, p.Tenant, last.UnixMilli())
+	rows, err := conn.Query(ctx, fmt.Sprintf(mayNameMore, events), p.Tenant, last.UnixMilli())
 	if err != nil {
 		return nil, fmt.Errorf("look for events that name the person beside another: %w", err)
 	}

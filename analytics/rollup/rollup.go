@@ -64,15 +64,15 @@ func catch(ctx context.Context, conn driver.Conn, layout shard.Layout) error {
 	return nil
 }
 
-// Add adds the events for which a condition holds to one rollup once more. (Not on shards.)
-func Add(ctx context.Context, conn driver.Conn, target, filter string) error {
+// Add adds the events for which a condition holds to one rollup once more, on one shard.
+func Add(ctx context.Context, conn driver.Conn, layout shard.Layout, target, filter string) error {
 	fills, err := list(ctx, conn)
 	if err != nil {
 		return err
 	}
 	for _, f := range fills {
 		if f.target() == target {
-			return f.add(ctx, conn, shard.Layout{}, filter)
+			return f.add(ctx, conn, layout, filter)
 		}
 	}
 	return fmt.Errorf("there is no rollup %s", target)

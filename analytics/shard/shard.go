@@ -231,10 +231,8 @@ func (s *Servers) Ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, conn := range set.conns {
-		if err := conn.Ping(ctx); err != nil {
-			return fmt.Errorf("ping clickhouse: %w", err)
-		}
+	if err := set.Each(func(_ int, conn driver.Conn) error { return conn.Ping(ctx) }); err != nil {
+		return fmt.Errorf("ping clickhouse: %w", err)
 	}
 	return nil
 }
@@ -268,6 +266,23 @@ func (s *Set) First() driver.Conn { return s.conns[0] }
 
 // All are the connections in the shards' order.
 func (s *Set) All() []driver.Conn { return s.conns }
+
+// Each does something on all shards at once. It waits for all of them, whoever fails, and tells which did.
+func (s *Set) Each(do func(shard int, conn driver.Conn) error) error {
+	errs := make([]error, len(s.conns))
+	var running sync.WaitGroup
+	for i, conn := range s.conns {
+		running.Go(func() {
+			if err := do(i, conn); err != nil && s.Cluster != "" {
+				errs[i] = fmt.Errorf("shard %d of %d (%s): %w", i+1, len(s.conns), s.Hosts[i], err)
+			} else {
+				errs[i] = err
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
 
 // Of is the shard for the rows of a partition of the log. The log puts one routing node into one partition,
 // so that all of a device is on one shard, and a batch of one partition is one insert on one server.

@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 
 	"github.com/keystone-cdp/keystone/analytics/query"
@@ -100,6 +102,12 @@ func TestShards(t *testing.T) {
 	}
 	if err := servers2.Ping(t.Context()); err != nil {
 		t.Error(err)
+	}
+	// Who fails is named, and keeps nobody from the rest.
+	lost, asked := errors.New("lost"), make([]bool, 2)
+	err = set.Each(func(i int, _ driver.Conn) error { asked[i] = true; return lost })
+	if !errors.Is(err, lost) || !asked[0] || !asked[1] || !strings.Contains(err.Error(), "shard 1 of 2 ("+set.Hosts[0]+"): lost\nshard 2 of 2 ("+set.Hosts[1]+"): lost") {
+		t.Errorf("%v: %v", asked, err)
 	}
 	// Nobody can insert without saying where.
 	conn, err := query.Open(dsn, 1)

@@ -54,7 +54,8 @@ func (erasePersonCmd) Help() string {
 nothing of it comes back: neither from the log, when it is read again, nor by a backfill. What the
 person does afterwards is a new person's. The receipt, a JSON object, says what was removed and
 where the data stays until it goes by itself (the log, backups). It can be run again when it was
-stopped, and goes on. There is no way back.
+stopped, and goes on. All shards of ClickHouse have to be there, all replicas too. There is no way
+back.
 
 Examples:
   keystone erase --tenant demo --who email:ann@example.com --dry-run
@@ -133,7 +134,7 @@ func (c *erasePersonCmd) resume(w *erasing, tenant *control.Tenant, e *store.Era
 
 func (c *erasePersonCmd) finish(w *erasing, tenant *control.Tenant, e *store.Erasure) error {
 	if err := w.finish(tenant, e, c.Wait); err != nil {
-		return fmt.Errorf("%w (what is done is done: run it again, and it goes on)", err)
+		return err
 	}
 	return c.print(w.a, e)
 }

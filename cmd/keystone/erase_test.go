@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystone-cdp/keystone/internal/embedded/clickhouse"
 	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 	"github.com/keystone-cdp/keystone/processor/store"
@@ -31,6 +34,7 @@ type erasedShop struct {
 	*installation
 	slug, id      string
 	tracker, bulk string
+	meanwhile     func() // what happens while erase waits for the sinks
 }
 
 func (in *installation) shop(slug string) *erasedShop {
@@ -98,6 +102,9 @@ func (s *erasedShop) erase(stopAt string, args ...string) (out string, err error
 	cmd := s.command(append([]string{"erase"}, args...)...)
 	var text bytes.Buffer
 	errs := &stopper{word: stopAt, stop: cancel}
+	if s.meanwhile != nil {
+		errs.word, errs.stop = "waits for the sinks", s.meanwhile
+	}
 	cmd.Stdout, cmd.Stderr = &text, errs
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -117,6 +124,7 @@ type stopper struct {
 
 func (s *stopper) Write(p []byte) (int, error) {
 	if s.word != "" && bytes.Contains(p, []byte(s.word)) {
+		s.word = ""
 		s.stop()
 	}
 	return s.text.Write(p)
@@ -177,7 +185,7 @@ GROUP BY table FORMAT JSONCompactEachRow`)
 			if c == "offsets" { // a bitmap
 				continue
 			}
-			query := "SELECT count() FROM " + table + " WHERE toString(`" + c + "`) LIKE '%" + said + "%'"
+			query := "SELECT count() FROM " + everywhere(table) + " WHERE toString(`" + c + "`) LIKE '%" + said + "%'"
 			if own == 1 {
 				query += " AND tenant_id = '" + s.id + "'"
 			}
@@ -188,11 +196,19 @@ GROUP BY table FORMAT JSONCompactEachRow`)
 	}
 }
 
+// everywhere is a table with the rows that each shard has of it.
+func everywhere(table string) string {
+	if cluster := enginetest.ClickHouseCluster(); cluster != "" {
+		return "clusterAllReplicas('" + cluster + "', currentDatabase(), " + table + ")"
+	}
+	return table
+}
+
 // people are what ClickHouse says of a tenant's people.
 func (s *erasedShop) people() string {
 	return strings.Join(s.client.sql(s.t, `SELECT p.attributes, p.event_count, count() FROM profiles AS p FINAL
 LEFT JOIN events_resolved AS e ON e.tenant_id = p.tenant_id AND e.profile_id = p.profile_id
-WHERE p.tenant_id = '`+s.id+`' GROUP BY ALL ORDER BY 1 FORMAT TSV`), "|")
+WHERE p.tenant_id = '`+s.id+`' GROUP BY ALL ORDER BY 1 SETTINGS distributed_product_mode = 'global' FORMAT TSV`), "|")
 }
 
 // TestErase erases a person in steps, each of which is killed; reads the log again into new stores, sends
@@ -337,6 +353,96 @@ func TestErase(t *testing.T) {
 	}
 	left = `{"city":"Bonn"}` + "\t2\t2|{}\t1\t1"
 	check("read again, and erased again")
+	edge.stop()
+	sink.stop()
+	processor.stop()
+}
+
+// TestEraseShardAway erases while a shard of ClickHouse is away: at first nothing is done, and later what was
+// begun goes on once it is back.
+func TestEraseShardAway(t *testing.T) {
+	drill(t)
+	if enginetest.ClickHouseCluster() == "" {
+		t.Skip("a part of make test-shards")
+	}
+	in := install(t)
+	_, servers := enginetest.Cluster(t, 2, nil)
+	server := servers[0]
+	in.columns = server.NativeDSN()
+	in.client.ClickHouseURL = columnsURL(t, enginetest.ClickHouseDB{HTTPURL: server.HTTPURL(), User: server.User(), Password: server.Password(), Database: clickhouse.Database})
+	in.run("migrate")
+	s, other := in.shop("shop"), in.shop("other")
+	edge := in.start("edge listens", "edge", "--listen", "127.0.0.1:0", "--spool-dir", filepath.Join(t.TempDir(), "spool"))
+	sink, processor := in.start("running", "sink"), in.start("running", "processor")
+	in.client.EdgeURL = "http://" + edge.logged("address")
+	ann := annsEvents("a")
+	s.send(ann[:8]...)
+	in.run("lag", "--wait", "120s")
+	s.send(ann[8])
+	s.send(othersEvents...)
+	other.send(ann...)
+	in.run("lag", "--wait", "120s")
+	// Where her devices are goes by the tenant's id: she takes others until she is on both shards.
+	hers := 10
+	for ; in.client.sql(t, "SELECT uniqExact(_shard_num) FROM "+everywhere("events_local")+" WHERE tenant_id = '"+s.id+"' AND concat(anonymous_id, identity) LIKE '%"+said+"%'")[0] != "2"; hers++ {
+		s.send(fmt.Sprintf(`{"message_id":"more-%[1]d","anonymous_id":"zq7-more-%[1]d","identity":"ann-zq7@example.com","event_type":"identify"}`, hers))
+		in.run("lag", "--wait", "120s")
+	}
+	othersBefore := other.people()
+	away := func(what string, words ...string) {
+		t.Helper()
+		_, err := s.erase("", "--tenant", "shop", "--who", "email:ann-zq7@example.com", "--yes", "--wait", "1m")
+		for _, word := range words {
+			if err == nil || !strings.Contains(err.Error(), word) {
+				t.Errorf("%s, without %q: %v", what, word, err)
+			}
+		}
+	}
+
+	if err := servers[1].Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	away("before", "shard 2 of 2 (127.0.0.1:", "this run did nothing")
+	if list := in.run("erase", "list", "--tenant", "shop"); strings.Count(list, "\n") != 1 {
+		t.Errorf("with a shard away there is an erasure: %s", list)
+	}
+	if err := servers[1].Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	// It cannot get beyond a sink that stands still: the shard goes away while it waits.
+	sink.signal(syscall.SIGSTOP)
+	stopped := errors.New("it did not wait for the sinks")
+	s.meanwhile = func() {
+		stopped = servers[1].Stop(t.Context())
+		sink.signal(syscall.SIGCONT)
+	}
+	away("in between", "shard 2 of 2 (127.0.0.1:", "is not done", "run it again once all shards")
+	if stopped != nil {
+		t.Fatal(stopped)
+	}
+	if list := in.run("erase", "list", "--tenant", "shop"); strings.Count(list, "\n") != 2 || strings.Contains(list, store.ErasureDone) {
+		t.Errorf("with a shard away it is\n%s", list)
+	}
+	if err := servers[1].Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.meanwhile = nil
+	out, err := s.erase("", "--tenant", "shop", "--who", "email:ann-zq7@example.com", "--yes")
+	var e store.Erasure
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &e)
+	}
+	if err != nil || e.State != store.ErasureDone || e.ClickHouse["events"] != int64(hers) {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.silent()
+	if got, want := s.people(), `{"city":"Bonn"}`+"\t2\t2|"+`{"city":"Celle"}`+"\t2\t1"; got != want {
+		t.Errorf("people are %q, want %q", got, want)
+	}
+	if got := other.people(); got != othersBefore || !strings.Contains(got, said) {
+		t.Errorf("the other tenant: %q, before %q", got, othersBefore)
+	}
 	edge.stop()
 	sink.stop()
 	processor.stop()

@@ -9,14 +9,12 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics"
 	"github.com/keystone-cdp/keystone/analytics/erase"
-	"github.com/keystone-cdp/keystone/analytics/query"
 	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/cmd/keystone/doctor"
 	"github.com/keystone-cdp/keystone/internal/control"
@@ -26,27 +24,31 @@ import (
 
 // erasing is a command that erases, with what it talks to.
 type erasing struct {
-	a      *app
-	plane  *control.Plane
-	states *store.Store
-	conn   driver.Conn
-	log    *kgo.Client
-	admin  *kadm.Client
+	a       *app
+	plane   *control.Plane
+	states  *store.Store
+	columns *shard.Servers
+	set     *shard.Set // of columns
+	log     *kgo.Client
+	admin   *kadm.Client
 }
 
+// open wants all shards of ClickHouse to be there: nobody is erased from some of them, where that can be helped.
 func (w *erasing) open(t *target) (err error) {
-	if w.conn, err = query.Open(t.ClickhouseDSN, commandConns); err != nil {
+	if w.columns, err = shard.Open(t.ClickhouseDSN, commandConns); err != nil {
 		return err
 	}
-	layout, err := shard.Find(w.a.ctx, w.conn)
-	if err == nil && layout.Cluster != "" {
-		err = errors.New("a person's rows are on several shards of ClickHouse, which keystone erase does not know yet: nothing was erased")
+	w.set, err = w.columns.Get(w.a.ctx)
+	if err == nil {
+		if err = w.columns.Ping(w.a.ctx); err != nil {
+			err = fmt.Errorf("%w (this run did nothing: start it, and run it again)", err)
+		}
 	}
 	if err != nil {
-		return errors.Join(err, w.conn.Close())
+		return errors.Join(err, w.columns.Close())
 	}
 	if w.log, err = kgo.NewClient(append(t.Broker.options, kgo.SeedBrokers(t.Brokers...))...); err != nil {
-		_ = w.conn.Close() // the error before is the one to tell
+		_ = w.columns.Close() // the error before is the one to tell
 		return fmt.Errorf("connect to the log: %w", err)
 	}
 	w.admin = kadm.NewClient(w.log)
@@ -55,7 +57,7 @@ func (w *erasing) open(t *target) (err error) {
 
 func (w *erasing) close() {
 	w.log.Close()
-	_ = w.conn.Close() // all was acknowledged
+	_ = w.columns.Close() // all was acknowledged
 }
 
 // say tells how far it is. No name of anybody is in it.
@@ -80,7 +82,7 @@ func (w *erasing) plan(tenant *control.Tenant, profile uuid.UUID, forever bool) 
 	if err != nil {
 		return err
 	}
-	rows, err := erase.Count(w.a.ctx, w.conn, erasedPerson(tenant, e))
+	rows, err := erase.Count(w.a.ctx, w.set, erasedPerson(tenant, e))
 	if err != nil {
 		return err
 	}
@@ -102,9 +104,20 @@ func erasedPerson(tenant *control.Tenant, e *store.Erasure) *erase.Person {
 	return p
 }
 
-// finish does what is left of an erasure that is in the state store: from its first step on, each of
-// which finds less to do the second time.
+// finish does what is left of an erasure that is in the state store.
 func (w *erasing) finish(tenant *control.Tenant, e *store.Erasure, wait time.Duration) error {
+	if err := w.steps(tenant, e, wait); err != nil {
+		more := ""
+		if w.set.Cluster != "" {
+			more = " once all shards of ClickHouse are there"
+		}
+		return fmt.Errorf("%w (erasure %s is not done, and what is done of it stays done: run it again%s, and it goes on)", err, e.ErasureID, more)
+	}
+	return nil
+}
+
+// steps are all steps from the first one on, each of which finds less to do the second time.
+func (w *erasing) steps(tenant *control.Tenant, e *store.Erasure, wait time.Duration) error {
 	w.say("the state store has nobody of that name any more: %d profiles, %d identifiers", len(e.Profiles), len(e.Nodes))
 	p := erasedPerson(tenant, e)
 	if e.ClickHouse == nil {
@@ -117,7 +130,7 @@ func (w *erasing) finish(tenant *control.Tenant, e *store.Erasure, wait time.Dur
 		return err
 	}
 	w.say("the sinks write nothing of theirs any more")
-	if err := erase.Remove(w.a.ctx, w.conn, p, func(table string, rows uint64) error {
+	if err := erase.Remove(w.a.ctx, w.set, p, func(table string, rows uint64) error {
 		e.ClickHouse[table] = max(e.ClickHouse[table], int64(rows))
 		if err := w.states.SaveErasure(w.a.ctx, e); err != nil {
 			return err
@@ -155,19 +168,23 @@ func (w *erasing) reach(e *store.Erasure, state string) error {
 }
 
 func (w *erasing) announce(p *erase.Person, wait time.Duration) error {
-	rows, err := erase.Announce(w.a.ctx, w.conn, p, time.Now().UTC())
+	rows, err := erase.Announce(w.a.ctx, w.set.First(), p, time.Now().UTC())
 	if err != nil {
 		return err
 	}
 	w.say("waits for the sinks to know")
 	ctx, cancel := context.WithTimeout(w.a.ctx, wait)
 	defer cancel()
-	return erase.Await(ctx, w.conn, w.admin, analytics.DefaultConfig().Sink.Group, rows)
+	err = erase.Await(ctx, w.set.First(), w.admin, analytics.DefaultConfig().Sink.Group, rows)
+	if err != nil && w.a.ctx.Err() == nil {
+		err = errors.Join(err, w.columns.Ping(w.a.ctx)) // a sink says nothing while it has rows for a shard that is away
+	}
+	return err
 }
 
 // verify looks again. Rows that are there again were written by somebody who should have known better.
 func (w *erasing) verify(p *erase.Person) error {
-	left, err := erase.Count(w.a.ctx, w.conn, p)
+	left, err := erase.Count(w.a.ctx, w.set, p)
 	if err != nil {
 		return err
 	}
@@ -183,7 +200,7 @@ func (w *erasing) verify(p *erase.Person) error {
 // remains says what nobody can edit.
 func (w *erasing) remains(e *store.Erasure) error {
 	now := time.Now().UTC()
-	parts, err := erase.PartsUntil(w.a.ctx, w.conn, now)
+	parts, err := erase.PartsUntil(w.a.ctx, w.set, now)
 	if err != nil {
 		return err
 	}
@@ -236,7 +253,7 @@ func (w *erasing) known(tenant *control.Tenant, receipts []*store.Erasure) ([]*s
 			all = append(all, e)
 		}
 	}
-	announced, err := erase.Announced(w.a.ctx, w.conn, tenant.ID)
+	announced, err := erase.Announced(w.a.ctx, w.set.First(), tenant.ID)
 	if err != nil {
 		return nil, err
 	}
