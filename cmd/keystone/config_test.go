@@ -149,3 +149,12 @@ func TestConfigLine(t *testing.T) {
 		}
 	}
 }
+
+// Without a role there is nothing to print: until now it was the sink's.
+func TestConfigWantsARole(t *testing.T) {
+	for _, command := range []string{"print", "check"} {
+		if out, err := runCLI(t, "config", command); err == nil || out != "" || !strings.Contains(err.Error(), "edge, processor or sink") {
+			t.Errorf("%s: %q, %v", command, out, err)
+		}
+	}
+}

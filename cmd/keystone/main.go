@@ -46,9 +46,9 @@ type cli struct {
 	Config     configCmd     `cmd:"" help:"Print or check a role's configuration."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 
-	ConfigFile kong.ConfigFlag `name:"config" help:"JSON file with values for flags, by their names." placeholder:"FILE"`
-	LogLevel   string          `help:"debug, info, warn or error." default:"info" env:"KEYSTONE_LOG_LEVEL"`
-	LogFormat  string          `help:"text or json." default:"text" env:"KEYSTONE_LOG_FORMAT"`
+	ConfigFile configFlag `name:"config" help:"JSON file with values for flags, by their names; flags and environment come first." placeholder:"FILE"`
+	LogLevel   string     `help:"debug, info, warn or error." default:"info" env:"KEYSTONE_LOG_LEVEL"`
+	LogFormat  string     `help:"text or json." default:"text" env:"KEYSTONE_LOG_FORMAT"`
 }
 
 // app is what every command gets: where to write, and when to stop.
@@ -122,7 +122,6 @@ func newParser(stdout, stderr io.Writer) (*cli, *kong.Kong, error) {
 	parser, err := kong.New(c,
 		kong.Name("keystone"),
 		kong.Description("The ingestion and identity pipeline of a customer data platform."),
-		kong.Configuration(kong.JSON),
 		kong.Groups{"servers": "Servers:\nThose of the keystone dev of --data-dir, where no DSN is given."}, // last, or a command's own flags drown
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
