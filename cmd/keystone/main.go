@@ -30,7 +30,7 @@ type cli struct {
 	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants, and set their rules of identity."`
 	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
 	Analysts   analystsCmd   `cmd:"" help:"Create, list and drop ClickHouse logins that read one tenant's rows."`
-	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
+	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products, conflicts, dead letters or one person, as NDJSON."`
 	Erase      eraseRootCmd  `cmd:"" help:"Erase a person from every store, for good, with a receipt."`
 	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
 	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
