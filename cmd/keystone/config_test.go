@@ -68,6 +68,15 @@ func TestWithoutDevTheErrorSaysWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "make run") || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("got %v", err)
 	}
+	// In production nobody thinks of a dev: what is missing has a name.
+	_, err = runCLI(t, "processor", "--store-dsn=postgres://x", "--data-dir", t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "--brokers is not given") || strings.Contains(err.Error(), "--store-dsn") {
+		t.Errorf("without brokers: %v", err)
+	}
+	_, err = runCLI(t, "sink", "--data-dir", t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "--clickhouse-dsn and --brokers are not given") {
+		t.Errorf("without anything: %v", err)
+	}
 }
 
 // The flags that a command is about stand before the two dozen that say where the servers are.
