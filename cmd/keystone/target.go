@@ -49,8 +49,16 @@ func readDevInfo(dataDir string) (*devInfo, error) {
 	return info, nil
 }
 
-// running tells whether a process exists, somebody else's included.
-func running(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+// running tells whether a process runs, somebody else's included. One that has ended may be there still, until
+// its parent asks for it.
+func running(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err != nil || !strings.HasPrefix(state, "Z")
+}
 
 // writeDevInfo replaces dev.json in one step, so that a reader never sees half of it.
 func writeDevInfo(dataDir string, info *devInfo) error {
