@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -115,22 +116,7 @@ func TestDuplicatesAcrossProcesses(t *testing.T) {
 // A copy that was taken out of events is left out by what asks the rollups, which have counted it.
 func TestRollupsLeaveCopiesOut(t *testing.T) {
 	r := newRig(t)
-	set, err := r.servers(r.dsn).Get(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	device := node("anonymous", "d")
-	for _, row := range []struct {
-		message   string
-		partition int32
-		offset    int64
-	}{{"once", 0, 4}, {"twice", 0, 5}, {"twice", 1, 9}} {
-		at := noon.Add(time.Duration(row.offset) * time.Millisecond)
-		if err := set.Of(row.partition).Exec(t.Context(), `INSERT INTO `+set.Local(tableEvents)+` (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, topic, partition, offset, loaded_at)
-VALUES ($1, $2, 'page', $3, $4, $4, 'shop.example', '/', 'fall', $5, $6, $7, $4)`, tenant, row.message, device, at, event.TopicEvents, row.partition, row.offset); err != nil {
-			t.Fatal(err)
-		}
-	}
+	set, device := r.twice(), node("anonymous", "d")
 	if err := set.All()[0].Exec(t.Context(), `INSERT INTO `+set.Local(tableOrders)+` (tenant_id, order_id, profile_id, status, completed_at, total, version)
 VALUES ($1, 'o', $2, 'completed', $3, 10, 1)`, tenant, device, noon.Add(time.Hour)); err != nil {
 		t.Fatal(err)
@@ -150,6 +136,54 @@ VALUES ($1, 'o', $2, 'completed', $3, 10, 1)`, tenant, device, noon.Add(time.Hou
 		r.want("4|once\n5|twice", "SELECT offset, message_id FROM events ORDER BY offset")
 		r.want("2", views)
 		r.want("0.5", weights)
+	}
+}
+
+// twice puts a message into the table that is there once, and one that two processes have taken.
+func (r *rig) twice() *shard.Set {
+	r.t.Helper()
+	set, err := r.servers(r.dsn).Get(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, row := range []struct {
+		message   string
+		partition int32
+		offset    int64
+	}{{"once", 0, 4}, {"twice", 0, 5}, {"twice", 1, 9}} {
+		at := noon.Add(time.Duration(row.offset) * time.Millisecond)
+		if err := set.Of(row.partition).Exec(r.t.Context(), `INSERT INTO `+set.Local(tableEvents)+` (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, topic, partition, offset, loaded_at)
+VALUES ($1, $2, 'page', $3, $4, $4, 'shop.example', '/', 'fall', $5, $6, $7, $4)`, tenant, row.message, node("anonymous", "d"), at, event.TopicEvents, row.partition, row.offset); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return set
+}
+
+// A process that has noted a copy down may die before it has taken it out. Whoever comes next does; but a note
+// alone takes nothing out: of another log, it names the place of another event.
+func TestNotedCopiesAreTakenOut(t *testing.T) {
+	r := newRig(t)
+	set := r.twice()
+	for _, note := range []struct {
+		partition int32
+		offset    int64
+	}{{0, 4}, {1, 9}, {1, 10}} {
+		if err := set.Of(note.partition).Exec(t.Context(), `INSERT INTO `+set.Local(tableRemovedCopies)+` (tenant_id, day, topic, partition, offset)
+VALUES ($1, $2, $3, $4, $5)`, tenant, noon, event.TopicEvents, note.partition, note.offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := r.newSink()
+	s.others.now = func() time.Time { return noon }
+	for _, partition := range []int32{0, 1} {
+		if err := s.others.remember(t.Context(), tp{event.TopicEvents, partition}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.want("4|once\n5|twice", "SELECT offset, message_id FROM events ORDER BY offset")
+	if got := testutil.ToFloat64(s.metrics.settled); got != 1 {
+		t.Errorf("%v copies were taken out", got)
 	}
 }
 

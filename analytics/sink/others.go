@@ -60,6 +60,9 @@ func (o *others) remember(ctx context.Context, at tp) error {
 			return err
 		}
 	}
+	if err := o.settleNoted(ctx, set, at); err != nil {
+		return err
+	}
 	o.next[at] = end
 	return nil
 }
@@ -173,6 +176,39 @@ func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []in
 			return fmt.Errorf("take copies of messages of %s out: %w", at, err)
 		}
 		o.metrics.settled.Add(float64(len(offsets)))
+	}
+	return nil
+}
+
+const notedCopies = `
+SELECT offset FROM %s
+WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC')
+	AND offset IN (SELECT offset FROM %s WHERE topic = $1 AND partition = $2)`
+
+// settleNoted does again what a process has not done that died after it had noted copies down. The note alone takes
+// nothing out: in another log its place is another event's.
+func (o *others) settleNoted(ctx context.Context, set *shard.Set, at tp) error {
+	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(notedCopies, set.Local(tableEvents), set.Local(tableRemovedCopies)),
+		at.topic, at.partition, o.now().Add(-o.window).UnixMilli())
+	if err != nil {
+		return fmt.Errorf("read noted copies of %s: %w", at, err)
+	}
+	defer rows.Close()
+	var left []int64
+	for rows.Next() {
+		var offset int64
+		if err := rows.Scan(&offset); err != nil {
+			return fmt.Errorf("read noted copies of %s: %w", at, err)
+		}
+		left = append(left, offset)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read noted copies of %s: %w", at, err)
+	}
+	for some := range slices.Chunk(left, maxSuspects) {
+		if err := o.settle(ctx, set, at, some); err != nil {
+			return err
+		}
 	}
 	return nil
 }

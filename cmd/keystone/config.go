@@ -61,6 +61,9 @@ func (c *roleConfigs) traces(role string) (traceFlags, samplingFlags) {
 
 // config is what the role named by the chosen command would run with. The second is of its traces.
 func (c *roleConfigs) config(role string) (any, trace.Config, error) {
+	if role != "edge" && role != "processor" && role != "sink" {
+		return nil, trace.Config{}, errors.New("say of which role: edge, processor or sink")
+	}
 	flags, sampling := c.traces(role)
 	traces, _, wrong := flags.config(role, sampling)
 	config, err := c.stage(role)

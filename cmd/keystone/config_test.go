@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -70,23 +68,14 @@ func TestWithoutDevTheErrorSaysWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "make run") || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("got %v", err)
 	}
-}
-
-// A misspelt member is no setting, and must not reset the others.
-func TestSettingsAreReadStrictly(t *testing.T) {
-	for text, want := range map[string]string{
-		`{"default_regoin":"DE"}`:   "default_regoin",
-		`{"limits":{"emial":3}}`:    "emial",
-		`{"ip":"drop"}{"kinds":[]}`: "one JSON object",
-		`[]`:                        "a JSON object",
-	} {
-		name := filepath.Join(t.TempDir(), "settings.json")
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := runCLI(t, "tenants", "set", "demo", name, "--store-dsn=postgres://127.0.0.1:1/x"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", text, err)
-		}
+	// In production nobody thinks of a dev: what is missing has a name.
+	_, err = runCLI(t, "processor", "--store-dsn=postgres://x", "--data-dir", t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "--brokers is not given") || strings.Contains(err.Error(), "--store-dsn") {
+		t.Errorf("without brokers: %v", err)
+	}
+	_, err = runCLI(t, "sink", "--data-dir", t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "--clickhouse-dsn and --brokers are not given") {
+		t.Errorf("without anything: %v", err)
 	}
 }
 
@@ -146,6 +135,15 @@ func TestConfigLine(t *testing.T) {
 	} {
 		if _, err := runCLI(t, append([]string{"config", "line"}, strings.Fields(line)...)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+// Without a role there is nothing to print: until now it was the sink's.
+func TestConfigWantsARole(t *testing.T) {
+	for _, command := range []string{"print", "check"} {
+		if out, err := runCLI(t, "config", command); err == nil || out != "" || !strings.Contains(err.Error(), "edge, processor or sink") {
+			t.Errorf("%s: %q, %v", command, out, err)
 		}
 	}
 }

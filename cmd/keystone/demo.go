@@ -59,7 +59,7 @@ func (c *demoCmd) Run(a *app) error {
 	config := demo.DefaultConfig()
 	config.EdgeURL, config.TrackerKey, config.IntegrationKey = info.EdgeURL, info.TrackerKey, info.IntegrationKey
 	config.Shop.Events, config.Shop.Seed = c.Events, c.Seed
-	summary, err := demo.Replay(a.ctx, config, a.stderr)
+	summary, err := demo.Replay(a.ctx, config, terminal(a.stderr))
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ type cli struct {
 	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants, and set their rules of identity."`
 	Keys       keysCmd       `cmd:"" help:"Create, list and revoke API keys."`
 	Analysts   analystsCmd   `cmd:"" help:"Create, list and drop ClickHouse logins that read one tenant's rows."`
-	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products or conflicts as NDJSON."`
+	Export     exportCmd     `cmd:"" help:"Print profiles, identifiers, merges, lineage, orders, products, conflicts, dead letters or one person, as NDJSON."`
 	Erase      eraseRootCmd  `cmd:"" help:"Erase a person from every store, for good, with a receipt."`
 	Explain    explainCmd    `cmd:"" help:"Tell why a profile is what it is: by which events, merges and rules."`
 	Unmerge    unmergeCmd    `cmd:"" help:"Take a collapse or merge of profiles back."`
@@ -46,9 +46,9 @@ type cli struct {
 	Config     configCmd     `cmd:"" help:"Print or check a role's configuration."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 
-	ConfigFile kong.ConfigFlag `name:"config" help:"JSON file with values for flags, by their names." placeholder:"FILE"`
-	LogLevel   string          `help:"debug, info, warn or error." default:"info" env:"KEYSTONE_LOG_LEVEL"`
-	LogFormat  string          `help:"text or json." default:"text" env:"KEYSTONE_LOG_FORMAT"`
+	ConfigFile configFlag `name:"config" help:"JSON file with values for flags, by their names; flags and environment come first." placeholder:"FILE"`
+	LogLevel   string     `help:"debug, info, warn or error." default:"info" env:"KEYSTONE_LOG_LEVEL"`
+	LogFormat  string     `help:"text or json." default:"text" env:"KEYSTONE_LOG_FORMAT"`
 }
 
 // app is what every command gets: where to write, and when to stop.
@@ -122,7 +122,6 @@ func newParser(stdout, stderr io.Writer) (*cli, *kong.Kong, error) {
 	parser, err := kong.New(c,
 		kong.Name("keystone"),
 		kong.Description("The ingestion and identity pipeline of a customer data platform."),
-		kong.Configuration(kong.JSON),
 		kong.Groups{"servers": "Servers:\nThose of the keystone dev of --data-dir, where no DSN is given."}, // last, or a command's own flags drown
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),

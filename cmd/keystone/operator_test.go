@@ -35,8 +35,22 @@ func TestOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.keystone(t, "tenants", "set", "acme", settings)
-	if out, err := d.try("tenants", "set", "demo", "/dev/null"); err == nil {
-		t.Errorf("empty settings were taken: %s", out)
+	// What a file leaves out stays: who blocks an address must not keep all others' for it.
+	more := filepath.Join(t.TempDir(), "more.json")
+	if err := os.WriteFile(more, []byte(`{"blocked":{"ips":["203.0.113.7"]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := fields(t, d.keystone(t, "tenants", "set", "acme", more)); got["default_region"] != "DE" || got["retention_days"] != 30.0 || got["blocked"] == nil {
+		t.Errorf("one setting was set, and all are: %v", got)
+	}
+	misspelt := filepath.Join(t.TempDir(), "misspelt.json")
+	if err := os.WriteFile(misspelt, []byte(`{"default_regoin":"FR"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{misspelt, "/dev/null"} {
+		if out, err := d.try("tenants", "set", "acme", file); err == nil {
+			t.Errorf("%s was taken: %s", file, out)
+		}
 	}
 	if got := d.sql(t, "SELECT extract(create_table_query, 'toIntervalDay.*') FROM system.tables WHERE database = currentDatabase() AND name = 'events'"); !strings.Contains(strings.Join(got, ""), "toIntervalDay(30) WHERE tenant_id = ") {
 		t.Errorf("how long events are kept: %v", got)

@@ -20,10 +20,15 @@ type progress struct {
 const progressEvery = 100 * time.Millisecond
 
 func newProgress(w io.Writer, what string) *progress {
+	return &progress{w: terminal(w), what: what}
+}
+
+// terminal is the writer where it is a terminal, else nil.
+func terminal(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &progress{w: w, what: what}
+		return w
 	}
-	return &progress{}
+	return nil
 }
 
 func (p *progress) set(done, total int64) {

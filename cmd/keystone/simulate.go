@@ -46,13 +46,13 @@ What it assumes:
   - Partitions are interleaved by the time events were received. In a processor that catches up they may
     go in another order.
 
-keystone tenants set replaces settings whole. The summary of --json has, as new_settings, what to give it.
+keystone tenants set takes the same file. The summary of --json has, as new_settings, all that would be in force.
 
 Examples:
   echo '{"limits":{"email":2}}' | keystone identity simulate --tenant demo --settings -
   keystone identity simulate --tenant demo --settings new.json --since 7d --history all
   keystone identity simulate --tenant demo --settings new.json --json | jq 'select(.type == "difference" and .kind == "merge")'
-  keystone identity simulate --tenant demo --settings new.json --json | jq 'select(.type == "summary").new_settings'`
+  keystone identity simulate --tenant demo --settings new.json && keystone tenants set demo new.json`
 }
 
 // Run rehearses and reports.

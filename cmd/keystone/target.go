@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/goccy/go-json"
@@ -48,8 +49,16 @@ func readDevInfo(dataDir string) (*devInfo, error) {
 	return info, nil
 }
 
-// running tells whether a process exists, somebody else's included.
-func running(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+// running tells whether a process runs, somebody else's included. One that has ended may be there still, until
+// its parent asks for it.
+func running(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err != nil || !strings.HasPrefix(state, "Z")
+}
 
 // writeDevInfo replaces dev.json in one step, so that a reader never sees half of it.
 func writeDevInfo(dataDir string, info *devInfo) error {
@@ -113,15 +122,26 @@ func (t *target) resolve(n need) error {
 	if err := t.access(n); err != nil {
 		return err
 	}
-	missing := n&needStore != 0 && t.StoreDSN == "" ||
-		n&needClickHouse != 0 && t.ClickhouseDSN == "" ||
-		n&needBrokers != 0 && len(t.Brokers) == 0
-	if !missing {
+	var missing []string
+	if n&needStore != 0 && t.StoreDSN == "" {
+		missing = append(missing, "--store-dsn")
+	}
+	if n&needClickHouse != 0 && t.ClickhouseDSN == "" {
+		missing = append(missing, "--clickhouse-dsn")
+	}
+	if n&needBrokers != 0 && len(t.Brokers) == 0 {
+		missing = append(missing, "--brokers")
+	}
+	if len(missing) == 0 {
 		return nil
 	}
 	info, err := readDevInfo(t.DataDir)
 	if err != nil {
-		return err
+		are := " is"
+		if len(missing) > 1 {
+			are = " are"
+		}
+		return fmt.Errorf("%s%s not given, and %w", strings.Join(missing, " and "), are, err)
 	}
 	if t.StoreDSN == "" {
 		t.StoreDSN = info.SQLDSN

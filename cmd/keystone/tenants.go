@@ -12,13 +12,12 @@ import (
 	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/control"
-	"github.com/keystone-cdp/keystone/internal/event"
 )
 
 type tenantsCmd struct {
 	Create tenantsCreateCmd `cmd:"" help:"Create a tenant and print it."`
 	List   tenantsListCmd   `cmd:"" help:"Print all tenants, one JSON object a line."`
-	Set    tenantsSetCmd    `cmd:"" help:"Replace a tenant's settings."`
+	Set    tenantsSetCmd    `cmd:"" help:"Change a tenant's settings."`
 }
 
 type tenantsCreateCmd struct {
@@ -57,12 +56,16 @@ func (c *tenantsListCmd) Run(a *app) error {
 type tenantsSetCmd struct {
 	target
 	Tenant   string `arg:"" help:"Slug or id."`
-	Settings string `arg:"" help:"JSON file, or - for standard input. What it leaves out has its default." placeholder:"FILE"`
+	Settings string `arg:"" help:"JSON file, or - for standard input. What it leaves out stays as it is." placeholder:"FILE"`
 }
 
 // Help is shown below the usage.
 func (tenantsSetCmd) Help() string {
-	return `Settings:
+	return `What the file leaves out stays as it is, limits kind by kind and blocked list by list; null brings a
+default back: {"limits":{"email":null}}. The settings that are in force then are printed. What a change of the rules
+of identity would have done, keystone identity simulate tells from the same file.
+
+Settings:
   default_region  two capital letters: reads phone numbers without "+" (default US)
   promote_traits  take email, phone and crm_id of an identify's payload as identifiers (default true)
   kinds           the tenant's own kinds of identifiers, highest priority first
@@ -87,20 +90,20 @@ Example:
 // maxSettings bounds the settings file.
 const maxSettings = 1 << 20
 
-// Run checks and replaces the settings.
+// Run checks and changes the settings.
 func (c *tenantsSetCmd) Run(a *app) error {
 	text, err := readSettings(a, c.Settings)
 	if err != nil {
 		return err
 	}
-	settings, err := event.DefaultSettings().Overlay(text) // a misspelt member must not be a reset
-	if err != nil {
-		return fmt.Errorf("new settings: %w", err)
-	}
 	return c.withControl(a, func(plane *control.Plane) error {
 		tenant, err := plane.Tenant(a.ctx, c.Tenant)
 		if err != nil {
 			return err
+		}
+		settings, err := tenant.Settings.Overlay(text)
+		if err != nil {
+			return fmt.Errorf("new settings: %w", err)
 		}
 		forgets := settings.RetentionDays != tenant.Settings.RetentionDays
 		if forgets { // before anything is set: it may not be there

@@ -155,6 +155,9 @@ func TestBatchLimits(t *testing.T) {
 		if code, _ := a.failure(t); a.status != 413 || code != "too_large" {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
+		if limit := "the limit is 1048576 bytes"; name != "too many" && !strings.Contains(string(a.body), limit) {
+			t.Errorf("%s: %s does not say %q", name, a.body, limit)
+		}
 	}
 	if a := r.post("/tenant/ingest/batch", integrationKey, jsonType, "["+page+"]"); a.status != 202 {
 		t.Errorf("after them: %d", a.status)

@@ -36,7 +36,7 @@ func (j *judge) judge(data []byte, foreign bool, g *key.Grant, lim event.Limits)
 	}
 	switch {
 	case j.event.Identity != nil:
-		return &event.Error{Code: event.CodeInvalidEvent, Field: "identity", Message: "identity stands for nobody"}
+		return &event.Error{Code: event.CodeInvalidEvent, Field: "identity", Message: "identity names nobody: its value stands for nobody, is not of its kind, or is of no kind the tenant has"}
 	case j.event.AnonymousID != nil:
 		return &event.Error{Code: event.CodeInvalidEvent, Field: "anonymous_id", Message: "anonymous_id stands for nobody"}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -217,7 +218,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, limit int, sniff bool) *failure
 		return fail(codeTimeout, "the body did not arrive in time")
 	case errors.Is(err, payload.ErrTooLarge):
 		discard(src.Body)
-		return fail(event.CodeTooLarge, "the body exceeds the limit")
+		return fail(event.CodeTooLarge, "the body is too large: the limit is "+strconv.Itoa(limit)+" bytes")
 	case errors.Is(err, payload.ErrEncoding):
 		return fail(codeUnsupported, err.Error())
 	case errors.Is(err, payload.ErrCorrupt):

@@ -1,15 +1,11 @@
 package event
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/goccy/go-json"
-
-	"github.com/keystone-cdp/keystone/internal/jsonscan"
 )
 
 // Built-in kinds of identifiers (spec 2.1). A tenant may add others.
@@ -57,25 +53,6 @@ func ParseSettings(text []byte) (Settings, error) {
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("read tenant settings: %w", err)
-	}
-	return s, s.Validate()
-}
-
-// Overlay is the settings with what a JSON object says in place of theirs: a member it lacks stays as
-// it is, limits are replaced kind by kind and blocklists one by one, and null brings the defaults back. An unknown
-// member is an error, and so is what Validate says against the result.
-func (s Settings) Overlay(text []byte) (Settings, error) {
-	s.Kinds, s.Limits, s.Blocked = slices.Clone(s.Kinds), maps.Clone(s.Limits), maps.Clone(s.Blocked) // decoding writes into a map
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if jsonscan.KindOf(bytes.TrimSpace(text)) != jsonscan.Object {
-		return s, errors.New("settings must be a JSON object")
-	}
-	if err := d.Decode(&s); err != nil {
-		return s, fmt.Errorf("read settings: %w", err)
-	}
-	if d.More() {
-		return s, errors.New("settings must be one JSON object, and something follows it")
 	}
 	return s, s.Validate()
 }

@@ -5,6 +5,7 @@
 package order
 
 import (
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -103,8 +104,9 @@ func applyTotals(o *event.OrderState, m *members) (changed bool) {
 	changed = putDecimal(&o.Tax, m.tax) || changed
 	changed = putDecimal(&o.Shipping, m.shipping) || changed
 	changed = putDecimal(&o.Discount, m.discount) || changed
-	changed = putText(&o.Currency, m.currency) || changed
-	return putText(&o.Coupon, m.coupon) || changed
+	// Upper case, as events.currency is: one sender says eur and another EUR, and sums are by currency.
+	changed = putText(&o.Currency, strings.ToUpper(text(m.currency, MaxTextBytes))) || changed
+	return putText(&o.Coupon, text(m.coupon, MaxTextBytes)) || changed
 }
 
 // putDecimal takes the first that is a decimal. The same value in other digits is no change.
@@ -117,7 +119,4 @@ func putDecimal(dst *string, raws ...[]byte) bool {
 	return false
 }
 
-func putText(dst *string, raw []byte) bool {
-	s := text(raw, MaxTextBytes)
-	return s != "" && put(dst, s)
-}
+func putText(dst *string, s string) bool { return s != "" && put(dst, s) }

@@ -270,7 +270,7 @@ func TestLists(t *testing.T) {
 func TestTotals(t *testing.T) {
 	o := history(`Cart Updated{"total":"free","revenue":2,"value":3,"tax":1,"shipping":"2.00","discount":3,"coupon":" SALE ","currency":"eur"}`,
 		`Cart Updated{"total":null,"currency":"","coupon":7,"tax":"1.0"}`)
-	want := event.OrderState{Total: "2", Tax: "1", Shipping: "2.00", Discount: "3", Coupon: "7", Currency: "eur"}
+	want := event.OrderState{Total: "2", Tax: "1", Shipping: "2.00", Discount: "3", Coupon: "7", Currency: "EUR"}
 	got := event.OrderState{Total: o.Total, Tax: o.Tax, Shipping: o.Shipping, Discount: o.Discount, Coupon: o.Coupon, Currency: o.Currency}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
