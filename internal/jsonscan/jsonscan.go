@@ -65,10 +65,10 @@ func KindOf(raw []byte) Kind {
 func Valid(data []byte, maxDepth int) error {
 	s := scanner{data: data, maxDepth: maxDepth}
 	pos, err := s.value(space(data, 0), 0)
-	if err == nil {
-		_, err = s.end(pos)
+	if err != nil {
+		return err
 	}
-	return err
+	return s.end(pos)
 }
 
 // Members iterates over the members of one JSON object, validating all of it on the way. Zero
@@ -160,8 +160,7 @@ func (m *Members) advance() (more bool, err error) {
 
 func (m *Members) finish(pos int) error {
 	m.state = finished
-	_, err := m.s.end(pos)
-	return err
+	return m.s.end(pos)
 }
 
 func (m *Members) member(pos int) error {

@@ -55,11 +55,11 @@ func spaces(data []byte, pos int) int {
 	return pos
 }
 
-func (s *scanner) end(pos int) (int, error) {
+func (s *scanner) end(pos int) (err error) {
 	if pos = space(s.data, pos); pos != len(s.data) {
-		return s.fail(pos, "unexpected text after the value")
+		_, err = s.fail(pos, "unexpected text after the value")
 	}
-	return pos, nil
+	return err
 }
 
 func (s *scanner) value(pos, depth int) (int, error) {
