@@ -13,6 +13,10 @@ import (
 	"github.com/keystone-cdp/keystone/internal/secret"
 )
 
+// compressBytes is how much of a block is compressed and sent at once, or one column of it. The driver would
+// gather 10 MiB, which by then are in no cache.
+const compressBytes = 128 << 10
+
 // Options reads a clickhouse:// DSN. Beside the driver's parameters it may name files: sslrootcert, sslcert and
 // sslkey with secure=true, and password_file. Over the native protocol they are read again at each connection,
 // so that certificates and passwords change without a restart; over HTTP, and by what goes through database/sql,
@@ -39,6 +43,9 @@ func Options(dsn string) (*clickhouse.Options, error) {
 	}
 	if err := access.Check(); err != nil {
 		return nil, fmt.Errorf("parse clickhouse dsn: %w", err)
+	}
+	if opt.MaxCompressionBuffer == 0 {
+		opt.MaxCompressionBuffer = compressBytes
 	}
 	return opt, secure(opt, access)
 }

@@ -45,6 +45,9 @@ func (w *changeWork) rows() int { return w.tables.rows() }
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
 
+// look has nothing to do ahead.
+func (w *changeWork) look(records []*kgo.Record) int { return len(records) }
+
 func (w *changeWork) begin(e *erased) { w.erased = e }
 
 func (w *changeWork) abandon() {

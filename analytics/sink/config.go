@@ -81,6 +81,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxBatchBytes is what pendingSlot can tell apart, twice.
+const maxBatchBytes = 1 << 31
+
 // Validate lists every broken rule at once.
 func (c Config) Validate() error {
 	var errs []error
@@ -113,6 +116,9 @@ func (c Config) Validate() error {
 		if d.value <= 0 {
 			broken("%s must be positive, not %s", d.name, d.value)
 		}
+	}
+	if c.BatchBytes > maxBatchBytes {
+		broken("batch_bytes must not exceed %d, and is %d", maxBatchBytes, c.BatchBytes)
 	}
 	if c.MinFlush > c.MaxFlush {
 		broken("min_flush (%s) must not exceed max_flush (%s)", c.MinFlush, c.MaxFlush)

@@ -14,14 +14,26 @@ import (
 // emptyObject stands for a missing payload, context or extra.
 const emptyObject = "{}"
 
+// opened is a record that was told apart: all of it but what is in its parts. It holds what the record's row
+// is made of until the next record is opened in its place.
+type opened struct {
+	record  *kgo.Record
+	err     error // what is wrong with the record
+	meta    event.Meta
+	event   event.Event
+	message message
+	hash    uint64 // of the message
+}
+
 // decoder turns records into rows. It owns the scratch space that takes and is used by one lane.
 type decoder struct {
 	limits   event.Limits
 	settings event.Settings
 	agents   agents
+	metas    event.MetaReader
 
-	event   event.Event
-	device  event.Event // of an alias: the anonymous part of event
+	event   *event.Event // of the record
+	device  event.Event  // of an alias: the anonymous part of event
 	ids     event.Identifiers
 	texts   texts // of the record: what is not in it as it is
 	walk    jsonscan.Walk
@@ -33,47 +45,60 @@ type decoder struct {
 func newDecoder(limits event.Limits) *decoder {
 	return &decoder{
 		limits: limits, settings: event.DefaultSettings(),
-		agents: agents{}, known: map[string]bool{},
+		agents: agents{}, metas: event.MetaReader{Text: view}, known: map[string]bool{},
 	}
 }
 
-// decode fills r from a record. Its texts are in the record or the decoder: they are valid until the next
-// one is decoded. The error is about the record and holds nothing of it; r is then unusable.
-func (d *decoder) decode(record *kgo.Record, r *row) error {
+// open tells a record apart, and answers whether it has a message id. It changes nothing but o.
+func (d *decoder) open(record *kgo.Record, o *opened) (named bool) {
+	o.record, o.message = record, message{}
+	if o.meta, o.err = d.metas.Read(record.Headers); o.err != nil {
+		return false
+	}
+	if o.err = o.event.Decode(record.Value, d.limits); o.err != nil {
+		return false
+	}
+	o.message = message{o.meta.Tenant, view(o.event.MessageID)}
+	if o.message.id == "" {
+		o.message.id = o.meta.MessageID
+	}
+	return o.message.id != ""
+}
+
+// fill fills r from a record that was opened. Its texts are in the record, in what was opened and in the
+// decoder: they are valid until the next one is filled. The error is about the record and holds nothing of
+// it; r is then unusable.
+func (d *decoder) fill(o *opened, r *row) error {
+	if o.err != nil {
+		return o.err
+	}
 	d.texts.reset()
-	meta, err := event.ReadMetaAs(record.Headers, view)
-	if err != nil {
-		return err
-	}
-	if err := d.event.Decode(record.Value, d.limits); err != nil {
-		return err
-	}
+	d.event = &o.event
+	record, meta := o.record, &o.meta
 	*r = row{
 		tenant: meta.Tenant, identityNode: meta.IdentityNode, receivedAt: meta.ReceivedAt,
 		offset: record.Offset, products: r.products[:0],
 	}
-	e := &d.event
+	e := d.event
 	var note event.TimeNote
 	r.timestamp, note = e.Time(meta.ReceivedAt)
 
 	r.text[colEventType] = e.Type.String()
 	r.text[colEventName] = view(e.Name)
 	r.text[colKeyID], r.text[colRequestID], r.text[colJobID] = meta.KeyID, meta.RequestID, meta.JobID
-	if r.text[colMessageID] = view(e.MessageID); r.text[colMessageID] == "" {
-		r.text[colMessageID] = meta.MessageID
-	}
+	r.text[colMessageID] = o.message.id
 	r.text[colPayload], r.text[colContext], r.text[colExtra] = d.object(e.Payload), d.object(e.Context), emptyObject
 	if e.Unknown || e.PreviousID != nil || e.GroupID != nil || note != event.TimeOK {
 		r.text[colExtra] = d.extra(record.Value, note)
 	}
-	d.identities(&meta, r)
-	d.enrich(&meta, r)
+	d.identities(meta, r)
+	d.enrich(meta, r)
 	return nil
 }
 
 // identities tells whom the event names.
 func (d *decoder) identities(meta *event.Meta, r *row) {
-	e := &d.event
+	e := d.event
 	switch jsonscan.KindOf(e.Identity) {
 	case jsonscan.String, jsonscan.Number:
 		r.text[colIdentity] = d.scalar(e.Identity)

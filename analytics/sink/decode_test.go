@@ -16,11 +16,18 @@ import (
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
+// decode fills a row from a record.
+func decode(d *decoder, record *kgo.Record, r *row) error {
+	var o opened
+	d.open(record, &o)
+	return d.fill(&o, r)
+}
+
 // decodeRow is the row of an event.
 func decodeRow(t *testing.T, value string, options ...func(*event.Meta)) *row {
 	t.Helper()
 	var r row
-	if err := newDecoder(event.DefaultLimits()).decode(record(event.TopicEvents, 0, value, options...), &r); err != nil {
+	if err := decode(newDecoder(event.DefaultLimits()), record(event.TopicEvents, 0, value, options...), &r); err != nil {
 		t.Fatalf("%s: %v", value, err)
 	}
 	return &r
@@ -177,7 +184,7 @@ func TestDecodeNodeIsTheRoutingNode(t *testing.T) {
 				m.IdentityNode = ids.Verified[0].Node
 			}
 		})
-		if err := newDecoder(event.DefaultLimits()).decode(rec, &r); err != nil {
+		if err := decode(newDecoder(event.DefaultLimits()), rec, &r); err != nil {
 			t.Fatal(err)
 		}
 		if r.profileNode != ids.Routing().Node {
@@ -235,7 +242,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"no type":    record(event.TopicEvents, 0, `{"secret":1}`),
 	} {
 		var out row
-		err := d.decode(r, &out)
+		err := decode(d, r, &out)
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -262,7 +269,7 @@ func TestDecodeHostile(t *testing.T) {
 		value := `{"event_type":"page","anonymous_id":"d","payload":{` + q + `:` + q + `,"products":[{"sku":` + q + `}],"order_id":` + q + `,"revenue":` + q + `},
 			"context":{"page":{"url":` + q + `,"referrer":` + q + `},"user_agent":` + q + `,"locale":` + q + `},` + q + `:` + q + `}`
 		var r row
-		err = d.decode(record(event.TopicEvents, 0, value), &r)
+		err = decode(d, record(event.TopicEvents, 0, value), &r)
 		if err != nil {
 			t.Errorf("%q: %v", s, err)
 			continue
@@ -326,7 +333,7 @@ func FuzzDecode(f *testing.F) {
 	d := newDecoder(event.DefaultLimits())
 	f.Fuzz(func(t *testing.T, value []byte) {
 		var r row
-		if d.decode(record(event.TopicEvents, 0, string(value)), &r) != nil {
+		if decode(d, record(event.TopicEvents, 0, string(value)), &r) != nil {
 			return
 		}
 		for _, column := range []int{colPayload, colContext, colExtra} {

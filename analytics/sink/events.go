@@ -11,9 +11,9 @@ import (
 // eventBatch is rows for events, and what has to be known of them until they are in the table.
 type eventBatch struct {
 	columns  *eventColumns
-	texts    texts // of message ids and suspects
+	texts    texts // of suspects
 	suspects suspects
-	hashes   []uint64 // of the messages held, also of those that turn out to be in the table
+	claims   claims
 }
 
 func (b *eventBatch) reset() {
@@ -21,11 +21,11 @@ func (b *eventBatch) reset() {
 	b.texts.reset()
 	clear(b.suspects)
 	b.suspects = b.suspects[:0]
-	b.hashes = b.hashes[:0]
+	b.claims.reset()
 }
 
 // memory is how many bytes the batch holds on to, after reset.
-func (b *eventBatch) memory() int { return b.columns.memory() + b.texts.memory() }
+func (b *eventBatch) memory() int { return b.columns.memory() + b.texts.memory() + b.claims.memory() }
 
 // eventBatches holds the memory of batches between uses, so that a lane without traffic has none.
 var eventBatches = sync.Pool{New: func() any { return &eventBatch{columns: newEventColumns()} }}
@@ -45,7 +45,16 @@ type eventWork struct {
 	erased *erased     // of the batch
 	row    row
 	hasher hasher
+
+	ahead [aheadRecords]opened // the records that are taken next
+	open  int                  // of them
+	next  int                  // of those: the others were taken
+	fetch []uint64             // hashes of them
 }
+
+// aheadRecords is how many records are opened before the first of them is taken. So many stay in a processor's
+// first cache, and it cannot wait for more at once.
+const aheadRecords = 16
 
 func (w *eventWork) marks() marks { return nil }
 
@@ -58,12 +67,38 @@ func (w *eventWork) rows() int {
 	return w.batch.columns.rows + len(w.batch.suspects)
 }
 
+// look opens the first records and has what is known of their messages fetched from memory.
+func (w *eventWork) look(records []*kgo.Record) int {
+	w.next, w.open, w.fetch = 0, min(len(records), aheadRecords), w.fetch[:0]
+	for i, record := range records[:w.open] {
+		if o := &w.ahead[i]; w.decoder.open(record, o) {
+			o.hash = w.hasher.hash(o.message)
+			w.fetch = append(w.fetch, o.hash)
+		}
+	}
+	w.messages.touch(w.fetch)
+	return w.open
+}
+
+// opened is a record that look has seen, or else one that is looked at now.
+func (w *eventWork) opened(record *kgo.Record) *opened {
+	for ; w.next < w.open; w.next++ {
+		if o := &w.ahead[w.next]; o.record == record {
+			w.next++
+			return o
+		}
+	}
+	w.look([]*kgo.Record{record})
+	w.next++
+	return &w.ahead[0]
+}
+
 func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 	if w.batch == nil {
 		w.batch = eventBatches.Get().(*eventBatch)
 	}
-	r := &w.row
-	if err := w.decoder.decode(record, r); err != nil {
+	r, o := &w.row, w.opened(record)
+	if err := w.decoder.fill(o, r); err != nil {
 		w.poison.skip(ctx, record, err)
 		w.traces.take(record, resultSkipped)
 		return nil
@@ -72,7 +107,7 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 		w.metrics.erased.WithLabelValues(w.topic).Inc()
 		return nil
 	}
-	switch w.judge(r) {
+	switch w.judge(o) {
 	case fresh:
 		w.traces.take(record, "")
 		w.batch.columns.add(r, w.tp)
@@ -91,18 +126,11 @@ func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
 
 // judge looks whether the message was seen. One without an id (no edge of ours leaves it out) is
 // taken as it is.
-func (w *eventWork) judge(r *row) (v verdict) {
-	m := r.message()
-	if m.id == "" {
+func (w *eventWork) judge(o *opened) verdict {
+	if o.message.id == "" {
 		return fresh
 	}
-	m.id = view(w.batch.texts.keep([]byte(m.id)))
-	hash := w.hasher.hash(m)
-	v, held := w.messages.claim(hash, m)
-	if held {
-		w.batch.hashes = append(w.batch.hashes, hash)
-	}
-	return v
+	return w.messages.claim(&w.batch.claims, o.hash, o.message)
 }
 
 // lookUp asks the table about the suspects and takes those it does not have.
@@ -151,7 +179,7 @@ func (w *eventWork) flush(ctx context.Context, at span) error {
 	if err != nil {
 		return err
 	}
-	w.messages.done(w.now(), b.hashes)
+	w.messages.done(w.now(), &b.claims)
 	w.release()
 	return nil
 }
@@ -159,7 +187,7 @@ func (w *eventWork) flush(ctx context.Context, at span) error {
 func (w *eventWork) abandon() {
 	w.traces.abandon()
 	if w.batch != nil {
-		w.messages.giveUp(w.batch.hashes)
+		w.messages.giveUp(&w.batch.claims)
 		w.release()
 	}
 }

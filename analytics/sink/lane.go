@@ -18,6 +18,9 @@ const recordOverhead = 256
 type work interface {
 	// begin says what is erased, before the first record of a batch. Later batches know it too.
 	begin(e *erased)
+	// look is shown the records that are taken next, and answers how many of them it has looked at: some work is
+	// less for several at once. Those are not written to before they were taken, or others are shown.
+	look(records []*kgo.Record) int
 	// take adds one record, and keeps nothing that points into it: its memory is used again afterwards.
 	// What cannot be read is counted and skipped. The error is ctx's.
 	take(ctx context.Context, r *kgo.Record) error
@@ -166,9 +169,12 @@ func (l *lane) takeQueue(ctx context.Context) error {
 }
 
 func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
-	taken := 0
+	taken, looked := 0, 0
 	defer func() { l.records.Add(float64(taken)) }()
 	for i, r := range records {
+		if i == looked {
+			looked += l.work.look(records[i:])
+		}
 		if r.Offset < l.next {
 			l.budget.give(recordBytes(r))
 			r.Recycle()

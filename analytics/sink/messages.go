@@ -21,8 +21,8 @@ import (
 // Of the partitions that other processes have it knows what is in the table: see others.
 type messages struct {
 	mu      sync.Mutex
-	window  *seen.Window       // of messages in the table
-	pending map[uint64]message // of messages in batches, by hash
+	window  *seen.Window // of messages in the table
+	pending pending      // messages in batches
 }
 
 // message is what makes an event that event.
@@ -41,7 +41,7 @@ const (
 )
 
 func newMessages(window time.Duration, limit int) *messages {
-	return &messages{window: seen.New(window, limit), pending: map[uint64]message{}}
+	return &messages{window: seen.New(window, limit), pending: newPending()}
 }
 
 // hasher hashes messages. It is used by one goroutine.
@@ -60,61 +60,62 @@ func (h *hasher) hash(m message) uint64 {
 	return xxhash.Sum64(h.text)
 }
 
-// claim judges a message and, unless it is a duplicate, holds it for the caller's batch until done
-// or giveUp: another batch that meets it meanwhile has a duplicate. That is right even where the
-// holder drops it (then the table has it) or gives up (then its offset is read again). The message's
-// id must live until then.
-//
-// Two messages of one hash in two batches, one chance in 10^13: the second is not held.
-func (s *messages) claim(hash uint64, m message) (v verdict, held bool) {
+// touch is for messages that are judged next: to find out about one waits for memory, and to wait for all of
+// them at once takes little longer.
+func (s *messages) touch(hashes []uint64) (sum uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	other, taken := s.pending[hash]
-	if taken && other == m {
-		return duplicate, false
-	}
-	if !taken {
-		s.pending[hash] = m
-	}
-	if s.window.Has(hash) {
-		return suspect, !taken
-	}
-	return fresh, !taken
+	return s.pending.touch(hashes) + s.window.Touch(hashes)
 }
 
-// done says that the messages of these hashes are in the table.
-func (s *messages) done(now time.Time, hashes []uint64) {
+// claim judges a message and, unless it is a duplicate, holds it for the batch whose claims are given until
+// done or giveUp: another batch that meets it meanwhile has a duplicate. That is right even where the
+// holder drops it (then the table has it) or gives up (then its offset is read again).
+//
+// Two messages of one hash in two batches, one chance in 10^13: the second is not held.
+func (s *messages) claim(c *claims, hash uint64, m message) verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range hashes {
-		delete(s.pending, h)
-		s.window.Add(now, h)
+	slot, taken := s.pending.find(hash)
+	if taken && s.pending.holds(slot, m) {
+		return duplicate
 	}
+	if !taken {
+		s.pending.add(slot, c, hash, m)
+	}
+	if s.window.Has(hash) {
+		return suspect
+	}
+	return fresh
+}
+
+// done says that a batch's messages are in the table.
+func (s *messages) done(now time.Time, c *claims) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending.drop(c)
+	s.window.AddAll(now, c.hashes)
 }
 
 // giveUp says that a batch will not be inserted by this process.
-func (s *messages) giveUp(hashes []uint64) {
+func (s *messages) giveUp(c *claims) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range hashes {
-		delete(s.pending, h)
-	}
+	s.pending.drop(c)
 }
 
 // remember adds what is in the table from before.
 func (s *messages) remember(at time.Time, hashes []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range hashes {
-		s.window.Add(at, h)
-	}
+	s.window.AddAll(at, hashes)
 }
 
 // has tells whether a message was seen, here or elsewhere; now and then one is mistaken for another.
 func (s *messages) has(hash uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, pending := s.pending[hash]
+	_, pending := s.pending.find(hash)
 	return pending || s.window.Has(hash)
 }
 

@@ -22,13 +22,17 @@ func TestTakeAllocations(t *testing.T) {
 	records := shopRecords(3*blockRows, event.TopicEvents, 1)
 	w := takingWork(t)
 	take := func() {
-		for _, r := range records {
+		looked := 0
+		for i, r := range records {
+			if i == looked {
+				looked += w.look(records[i:])
+			}
 			if err := w.take(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}
 		// What a flush does, without ClickHouse. Not abandon: the pool may be emptied at any time.
-		w.messages.giveUp(w.batch.hashes)
+		w.messages.giveUp(&w.batch.claims)
 		w.batch.reset()
 	}
 	take()
@@ -81,10 +85,39 @@ func TestTakeKeepsNothingOfARecord(t *testing.T) {
 			}
 		}
 	}
-	for hash, m := range own.messages.pending {
-		if shared.messages.pending[hash] != m {
-			t.Errorf("message %q changed with the memory of its record", m.id)
+	if !bytes.Equal(own.batch.claims.texts, shared.batch.claims.texts) {
+		t.Error("messages changed with the memory of their records")
+	}
+}
+
+// Rows are the same whether their records were looked at ahead or not, and where some of those are not taken.
+func TestLookChangesNothing(t *testing.T) {
+	ahead, plain := takingWork(t), takingWork(t)
+	records := append(shopRecords(200, event.TopicEvents, 3), oddRecords()...)
+	records = append(records, record(event.TopicEvents, 0, `{"event_type":"nonsense"}`))
+	records = append(records, records[:20]...) // repeated
+	for i, looked := 0, 0; i < len(records); i++ {
+		if i == looked {
+			looked += ahead.look(records[i:])
 		}
+		if i%5 == 3 {
+			continue
+		}
+		take(t, ahead, records[i])
+		take(t, plain, records[i])
+	}
+	if ahead.batch.columns.rows < 150 {
+		t.Fatalf("%d rows", ahead.batch.columns.rows)
+	}
+	for i, c := range ahead.batch.columns.all {
+		for j, part := range c.streams {
+			if !bytes.Equal(part.buf, plain.batch.columns.all[i].streams[j].buf) {
+				t.Errorf("column %s", c.name)
+			}
+		}
+	}
+	if !bytes.Equal(ahead.batch.claims.texts, plain.batch.claims.texts) {
+		t.Error("messages")
 	}
 }
 
@@ -103,11 +136,11 @@ func take(t *testing.T, w *eventWork, r *kgo.Record) {
 // hashesOf is the hash of a record's message.
 func (w *eventWork) hashesOf(t *testing.T, r *kgo.Record) []uint64 {
 	t.Helper()
-	var x row
-	if err := w.decoder.decode(r, &x); err != nil {
-		t.Fatal(err)
+	var o opened
+	if w.decoder.open(r, &o); o.err != nil {
+		t.Fatal(o.err)
 	}
-	return []uint64{w.hasher.hash(x.message())}
+	return []uint64{w.hasher.hash(o.message)}
 }
 
 // oddRecords are those whose texts are not in them as they are.

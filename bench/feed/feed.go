@@ -28,7 +28,7 @@ func Fill(ctx context.Context, seeds []string, topic string, tenant uuid.UUID, c
 		return Log{}, err
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.MaxBufferedRecords(20_000))
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), kgo.MaxBufferedRecords(20_000))
 	if err != nil {
 		return Log{}, fmt.Errorf("open the log: %w", err)
 	}

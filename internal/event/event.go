@@ -148,7 +148,10 @@ func JSONError(err error) *Error {
 }
 
 func (e *Event) reset() {
-	*e = Event{scratch: e.scratch[:0], members: e.members}
+	// One by one: to put a whole event there would copy what is kept, and most of an event is.
+	e.Type, e.Unknown, e.nameErr, e.scratch = Unknown, false, nil, e.scratch[:0]
+	e.MessageID, e.AnonymousID, e.PreviousID, e.GroupID, e.Name = nil, nil, nil, nil, nil
+	e.Identity, e.Payload, e.Context, e.Timestamp, e.SentAt = nil, nil, nil, nil, nil
 }
 
 func (e *Event) member(key, raw []byte, types *int) error {

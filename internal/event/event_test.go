@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 var tenant = uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -210,6 +211,53 @@ func TestMetaRoundTrip(t *testing.T) {
 	}
 	if _, err := ReadMeta(nil); !errors.Is(err, ErrBadRecord) {
 		t.Errorf("no headers: %v", err)
+	}
+}
+
+// What a reader remembers of one record's headers says nothing of the next one's.
+func TestMetaReaderForgets(t *testing.T) {
+	r := MetaReader{Text: func(value []byte) string { return string(value) }}
+	other := NodeID(tenant, "email", "other")
+	value := func(id string) []kgo.RecordHeader {
+		return []kgo.RecordHeader{{Key: HeaderTenant, Value: []byte(id)}, {Key: HeaderReceivedAt, Value: []byte("1763884800123456")}}
+	}
+	for _, tt := range []struct {
+		text string
+		want uuid.UUID
+	}{
+		{"", uuid.Nil}, {tenant.String(), tenant}, {tenant.String(), tenant}, {other.String(), other}, {tenant.String()[:35], uuid.Nil},
+		{"", uuid.Nil}, {other.String(), other}, {uuid.Nil.String(), uuid.Nil}, {tenant.String(), tenant},
+	} {
+		m, err := r.Read(value(tt.text))
+		if m.Tenant != tt.want || (err == nil) != (tt.want != uuid.Nil) {
+			t.Errorf("%q: %v, %v", tt.text, m.Tenant, err)
+		}
+	}
+	if m, err := r.Read(value("")[1:]); m.Tenant != uuid.Nil || err == nil {
+		t.Errorf("no tenant: %v, %v", m.Tenant, err)
+	}
+}
+
+// The quick way says what time.Parse says, where it says anything.
+func TestPlainTime(t *testing.T) {
+	quick := 0
+	for _, text := range []string{
+		"2026-11-26T14:05:06Z", "2026-11-26T14:05:06.7Z", "1970-01-01T00:00:00.000000001Z", "0000-12-28T23:59:59.999999999Z", "9999-02-28T00:00:00.120Z",
+		"2026-02-29T00:00:00Z", "2024-02-29T00:00:00Z", "2026-11-31T00:00:00Z", "2026-00-10T00:00:00Z", "2026-13-10T00:00:00Z", "2026-11-00T00:00:00Z",
+		"2026-11-26T24:00:00Z", "2026-11-26T14:60:00Z", "2026-11-26T14:05:60Z", "2026-11-26T14:05:06.Z", "2026-11-26T14:05:06,5Z", "2026-11-26T14:05:06.5xZ",
+		"2026-11-26T14:05:06.0000000001Z", "2026-11-26T14:05:06+00:00", "2026-11-26T14:05:06.50:00Z", "2026-11-26 14:05:06Z", "2026-11-2xT14:05:06Z", "2o26-11-26T14:05:06Z",
+		"2026/11/26T14:05:06Z", "", "Z", "2026-11-26T14:05:0Z",
+	} {
+		at, ok := plainTime([]byte(text))
+		if want, err := time.Parse(time.RFC3339Nano, text); ok && (err != nil || !at.Equal(want)) {
+			t.Errorf("%q is %v; time.Parse: %v, %v", text, at, want, err)
+		}
+		if ok {
+			quick++
+		}
+	}
+	if quick != 5 {
+		t.Errorf("%d the quick way, want the first five", quick)
 	}
 }
 

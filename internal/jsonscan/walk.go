@@ -35,27 +35,25 @@ func (w *Walk) Reset(object []byte) { w.data, w.pos, w.ahead = object, 0, false 
 // Next moves to the next member. It answers false at the end of an object; after that of one that was
 // entered it goes on behind it.
 func (w *Walk) Next() bool {
+	data, pos := w.data, w.pos
 	if w.ahead {
-		w.Value()
+		pos = skip(data, pos)
 	}
-	switch w.space() {
-	case '{', ',':
-		w.pos++
-	default:
-		w.pos++
+	w.ahead = false
+	pos = blank(data, pos)
+	if c := at(data, pos); c != '{' && c != ',' {
+		w.pos = pos + 1
 		return false
 	}
-	if w.space() != '"' {
-		w.pos++
+	start := blank(data, pos+1)
+	if at(data, start) != '"' {
+		w.pos = start + 1
 		return false
 	}
-	start := w.pos
-	w.plain = !w.skipString()
-	w.key = w.data[start:w.pos]
-	w.space()
-	w.pos++ // the colon
-	w.space()
-	w.ahead = w.pos < len(w.data)
+	pos, escaped := skipString(data, start)
+	w.key, w.plain = data[start:pos], !escaped
+	w.pos = blank(data, blank(data, pos)+1) // behind the colon
+	w.ahead = w.pos < len(data)
 	return w.ahead
 }
 
@@ -71,7 +69,7 @@ func (w *Walk) Key() []byte {
 func (w *Walk) Value() []byte {
 	w.ahead = false
 	start := w.pos
-	w.skip()
+	w.pos = skip(w.data, start)
 	return w.data[start:w.pos]
 }
 
@@ -85,58 +83,51 @@ func (w *Walk) Enter() bool {
 	return true
 }
 
-// space skips white space and answers what comes then, or 0.
-func (w *Walk) space() byte {
-	for w.pos < len(w.data) {
-		if c := w.data[w.pos]; c > ' ' {
-			return c
-		}
-		w.pos++
+// blank skips white space, in text that has nothing else of what is not above it.
+func blank(data []byte, pos int) int {
+	for uint(pos) < uint(len(data)) && data[pos] <= ' ' {
+		pos++
 	}
-	return 0
+	return pos
 }
 
-func (w *Walk) skip() {
-	if w.pos >= len(w.data) {
-		return
-	}
-	switch w.data[w.pos] {
+// skip is where the value ends that begins at pos.
+func skip(data []byte, pos int) int {
+	switch at(data, pos) {
 	case '"':
-		w.skipString()
+		pos, _ = skipString(data, pos)
+		return pos
 	case '{', '[':
-		w.skipContainer()
-	default:
-		for w.pos < len(w.data) && !ends(w.data[w.pos]) {
-			w.pos++
-		}
+		return skipContainer(data, pos)
 	}
+	for pos < len(data) && !ends(data[pos]) {
+		pos++
+	}
+	return pos
 }
 
 // ends tells what can come after a number or a literal.
 func ends(c byte) bool { return c == ',' || c == '}' || c == ']' || c <= ' ' }
 
-// skipString answers whether there are escapes in it.
-func (w *Walk) skipString() (escaped bool) {
-	pos := w.pos + 1
+// skipString is where the string ends that begins at pos, and whether there are escapes in it.
+func skipString(data []byte, pos int) (end int, escaped bool) {
+	pos++
 	for {
-		for len(w.data)-pos >= 8 {
-			m := quoteOrBackslash(binary.LittleEndian.Uint64(w.data[pos:]))
-			if m != 0 {
+		for len(data)-pos >= 8 {
+			if m := quoteOrBackslash(binary.LittleEndian.Uint64(data[pos:])); m != 0 {
 				pos += bits.TrailingZeros64(m) >> 3
 				break
 			}
 			pos += 8
 		}
-		for pos < len(w.data) && w.data[pos] != '"' && w.data[pos] != '\\' {
+		for pos < len(data) && data[pos] != '"' && data[pos] != '\\' {
 			pos++
 		}
-		if pos >= len(w.data) {
-			w.pos = len(w.data)
-			return escaped
+		if pos >= len(data) {
+			return len(data), escaped
 		}
-		if w.data[pos] == '"' {
-			w.pos = pos + 1
-			return escaped
+		if data[pos] == '"' {
+			return pos + 1, escaped
 		}
 		escaped = true
 		pos += 2
@@ -149,21 +140,21 @@ func quoteOrBackslash(x uint64) uint64 {
 	return ((quote - low) | (backslash - low)) &^ x & high
 }
 
-func (w *Walk) skipContainer() {
+func skipContainer(data []byte, pos int) int {
 	depth := 0
-	for w.pos < len(w.data) {
-		switch w.data[w.pos] {
+	for pos < len(data) {
+		switch data[pos] {
 		case '"':
-			w.skipString()
+			pos, _ = skipString(data, pos)
 			continue
 		case '{', '[':
 			depth++
 		case '}', ']':
-			depth--
+			if depth--; depth == 0 {
+				return pos + 1
+			}
 		}
-		w.pos++
-		if depth == 0 {
-			return
-		}
+		pos++
 	}
+	return pos
 }

@@ -5,8 +5,12 @@
 package seen
 
 import (
+	"iter"
 	"math/bits"
+	"slices"
 	"time"
+
+	"github.com/keystone-cdp/keystone/analytics/sink/largepage"
 )
 
 // Generations is how many parts the window is cut into: what is forgotten goes one part at a time.
@@ -52,6 +56,31 @@ func (w *Window) Add(now time.Time, hash uint64) {
 	w.generations[n-1].set.add(hash)
 }
 
+// AddAll is Add for many.
+func (w *Window) AddAll(now time.Time, hashes []uint64) {
+	for some := range Chunks(hashes) {
+		if n := len(w.generations); n > 0 {
+			w.generations[n-1].set.touch(some)
+		}
+		for _, hash := range some {
+			w.Add(now, hash)
+		}
+	}
+}
+
+// Touch reads where hashes are or would be and answers nothing of use. A look-up waits for memory that is in no
+// cache, and only then is told how to go on; these reads wait for nothing, so that the processor has many
+// under way at once, and the look-ups that follow find all of it near.
+func (w *Window) Touch(hashes []uint64) (sum uint64) {
+	for i := range w.generations {
+		sum += w.generations[i].set.touch(hashes)
+	}
+	return sum
+}
+
+// Chunks cuts hashes into as many as it is good to touch at once.
+func Chunks(hashes []uint64) iter.Seq[[]uint64] { return slices.Chunk(hashes, 64) }
+
 // turn begins a generation. The oldest one goes when there are too many, or when the one after it
 // began before the window.
 func (w *Window) turn(now time.Time) {
@@ -92,7 +121,7 @@ type set struct {
 func newSet(capacity int) set {
 	// At most 0.6 full: a look-up of something absent reads about four neighbouring slots.
 	slots := uint(capacity)*5/3 + 1
-	return set{slots: make([]uint32, 1<<bits.Len(slots))}
+	return set{slots: largepage.Make[uint32](1 << bits.Len(slots))}
 }
 
 func (s *set) has(hash uint64) bool {
@@ -118,6 +147,14 @@ func (s *set) find(hash uint64) (slot uint64, found bool) {
 			return slot, true
 		}
 	}
+}
+
+func (s *set) touch(hashes []uint64) (sum uint64) {
+	mask := uint64(len(s.slots) - 1)
+	for _, hash := range hashes {
+		sum += uint64(s.slots[hash>>32&mask])
+	}
+	return sum
 }
 
 func (s *set) clear() {
