@@ -173,6 +173,49 @@ GROUP BY profile_id, session
 HAVING started_at >= {since:DateTime} AND started_at < {until:DateTime}
 COMMENT 'sessions_in(tenant, since, until): one row is one session that began in that time: events of a person, not of a bot, with no pause of more than 30 minutes. One that goes on for more than a day after the end is cut there';
 
+-- As sessions_in, with the first pages of a half hour only.
+CREATE OR REPLACE VIEW paths
+(
+    path Array(String) COMMENT 'The first pages of a session, one that was loaded again at once only once',
+    sessions UInt64 COMMENT 'Sessions that began like that',
+    people UInt64 COMMENT 'People who had such a session'
+)
+AS SELECT way AS path, count() AS sessions, uniqExact(profile_id) AS people
+FROM
+(
+    SELECT
+        profile_id,
+        arraySlice(arrayCompact(arrayFlatten(arrayMap(s -> s.2, arraySort(groupArrayIf((slot, ways), paged))))), 1, {length:UInt8}) AS way
+    FROM
+    (
+        SELECT *, sum(starts) OVER (PARTITION BY profile_id ORDER BY slot ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS session
+        FROM
+        (
+            SELECT *, row_number() OVER person = 1 OR first_at > lagInFrame(last_at) OVER person + INTERVAL 30 MINUTE AS starts
+            FROM
+            (
+                SELECT
+                    profile_id,
+                    toUInt32(intDiv(toUnixTimestamp64Milli(timestamp) + 4000000000000, 1800000)) AS slot,
+                    min(timestamp) AS first_at,
+                    max(timestamp) AS last_at,
+                    max(event_type = 'page') AS paged,
+                    arraySlice(arrayCompact(arrayMap(p -> p.6, arraySort(
+                        groupArrayIf((timestamp, received_at, topic, partition, offset, path), event_type = 'page')))), 1, {length:UInt8}) AS ways
+                FROM events_resolved
+                WHERE tenant_id = {tenant:UUID} AND NOT is_bot
+                    AND timestamp >= {since:DateTime} - INTERVAL 30 MINUTE AND timestamp < {until:DateTime} + INTERVAL 1 DAY
+                GROUP BY profile_id, slot
+            )
+            WINDOW person AS (PARTITION BY profile_id ORDER BY slot ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+        )
+    )
+    GROUP BY profile_id, session
+    HAVING min(first_at) >= {since:DateTime} AND min(first_at) < {until:DateTime} AND max(paged) = 1
+)
+GROUP BY path
+COMMENT 'paths(tenant, since, until, length): one row is one way to begin a session, of up to so many pages';
+
 -- +goose Down
 
 CREATE OR REPLACE VIEW sessions
@@ -297,3 +340,18 @@ FROM
 GROUP BY profile_id, session
 HAVING started_at >= {since:DateTime} AND started_at < {until:DateTime}
 COMMENT 'sessions_in(tenant, since, until): one row is one session that began in that time: events of a person, not of a bot, with no pause of more than 30 minutes. One that goes on for more than a day after the end is cut there';
+
+CREATE OR REPLACE VIEW paths
+(
+    path Array(String) COMMENT 'The first pages of a session, one that was loaded again at once only once',
+    sessions UInt64 COMMENT 'Sessions that began like that',
+    people UInt64 COMMENT 'People who had such a session'
+)
+AS SELECT
+    arraySlice(page_paths, 1, {length:UInt8}) AS path,
+    count() AS sessions,
+    uniqExact(profile_id) AS people
+FROM sessions_in(tenant = {tenant:UUID}, since = {since:DateTime}, until = {until:DateTime})
+WHERE notEmpty(page_paths)
+GROUP BY path
+COMMENT 'paths(tenant, since, until, length): one row is one way to begin a session, of up to so many pages';
