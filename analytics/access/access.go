@@ -80,6 +80,11 @@ func (l Limits) Validate() error {
 	return errors.Join(errs...)
 }
 
+// DiskBytes bound what all of the analyst's queries at one time put on the server's disk while they run.
+func (l Limits) DiskBytes() int64 { return 16 * l.MemoryBytes }
+
+func (l Limits) spillBytes() int64 { return l.MemoryBytes / 4 }
+
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 var nameRule = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -150,7 +155,7 @@ type setting struct{ name, value, least, most string }
 // settings bind an analyst. readonly is 2 and not 1, for Grafana and the drivers set formats and
 // time-outs with every query; it cannot be changed itself.
 func (l Limits) settings() []setting {
-	memory := fmt.Sprint(l.MemoryBytes)
+	memory, spill := fmt.Sprint(l.MemoryBytes), fmt.Sprint(l.spillBytes())
 	return []setting{
 		{name: "readonly", value: "2"},
 		{name: "allow_ddl", value: "0"},
@@ -162,6 +167,14 @@ func (l Limits) settings() []setting {
 		{name: "max_concurrent_queries_for_user", value: "20"},
 		{name: "max_memory_usage", value: memory},
 		{name: "max_memory_usage_for_user", value: memory},
+		// What a question sorts or counts up goes to the server's disk when it gets large, rather than that
+		// the question fails: several of its steps may be as large at one
+		// time. Its joins must fit, and its sets of different values.
+		{name: "max_bytes_before_external_sort", value: spill},
+		{name: "min_external_sort_block_bytes", value: fmt.Sprint(l.spillBytes() / 4)},     // or a small login would never come to it
+		{name: "prefer_external_sort_block_bytes", value: fmt.Sprint(l.MemoryBytes / 256)}, // of each file, while they are merged
+		{name: "max_bytes_before_external_group_by", value: spill},
+		{name: "max_temporary_data_on_disk_size_for_user", value: fmt.Sprint(l.DiskBytes())},
 		{name: "max_execution_time", value: fmt.Sprint(seconds(l.QueryTime)), least: "1", most: fmt.Sprint(2 * seconds(l.QueryTime))},
 		{name: "timeout_overflow_mode", value: "throw"},
 	}

@@ -32,20 +32,22 @@ var (
 type rig struct {
 	t      *testing.T
 	server *clickhouse.Server
+	dir    string // the server's
 	own    driver.Conn
 	file   File
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	server := enginetest.ServeClickHouse(t, enginetest.ClickHouseConfig(t, t.TempDir()))
+	cfg := enginetest.ClickHouseConfig(t, t.TempDir())
+	server := enginetest.ServeClickHouse(t, cfg)
 	schematest.Migrate(t, server.NativeDSN())
 	own, err := query.Open(server.NativeDSN(), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = own.Close() })
-	r := &rig{t: t, server: server, own: own}
+	r := &rig{t: t, server: server, dir: cfg.DataDir, own: own}
 	r.file = File{
 		Dir:    t.TempDir(),
 		Tables: func(ctx context.Context) ([]Table, error) { return Tables(ctx, own) },

@@ -29,6 +29,8 @@ func TestStatements(t *testing.T) {
 			"allow_introspection_functions = '0' CONST, allow_experimental_eval_table_function = '0' CONST, log_queries = '1' CONST, " +
 			"distributed_product_mode = 'global' CONST, " +
 			"max_concurrent_queries_for_user = '20' CONST, max_memory_usage = '1000' CONST, max_memory_usage_for_user = '1000' CONST, " +
+			"max_bytes_before_external_sort = '250' CONST, min_external_sort_block_bytes = '62' CONST, prefer_external_sort_block_bytes = '3' CONST, max_bytes_before_external_group_by = '250' CONST, " +
+			"max_temporary_data_on_disk_size_for_user = '16000' CONST, " +
 			"max_execution_time = '60' MIN 1 MAX 120, timeout_overflow_mode = 'throw' CONST",
 		"CREATE USER ann IDENTIFIED WITH sha256_hash BY '" + a.PasswordSHA256 + "' DEFAULT ROLE NONE SETTINGS PROFILE 'keystone_analyst_ann'",
 		"CREATE QUOTA OR REPLACE keystone_analyst_ann KEYED BY user_name FOR INTERVAL 1 hour MAX queries = 10, read_rows = 20, execution_time = 3600 TO ann",

@@ -19,6 +19,9 @@ const BackupDir = "backups"
 const (
 	logFileBytes = 20 << 20 // of one file of the engine's own log
 	logFiles     = 3
+	// temporaryPerMemory bounds what queries put on the disk while they run, as so many times what all may
+	// have in memory.
+	temporaryPerMemory = 16
 	// queryLogFlush is how long a query may be absent from system.query_log.
 	queryLogFlush = 5 * time.Second
 )
@@ -54,6 +57,7 @@ func serverXML(cfg Config, displayName string) []byte {
 	x.text("count", strconv.Itoa(logFiles))
 	x.close("logger")
 	x.text("max_server_memory_usage", strconv.FormatInt(cfg.MaxMemoryBytes, 10))
+	x.text("max_temporary_data_on_disk_size", strconv.FormatInt(temporaryPerMemory*cfg.MaxMemoryBytes, 10))
 	x.text("mark_cache_size", strconv.FormatInt(cfg.MarkCacheBytes, 10))
 	x.text("max_connections", strconv.Itoa(cfg.MaxConnections))
 	x.text("max_concurrent_queries", strconv.Itoa(cfg.MaxConcurrentQueries))
