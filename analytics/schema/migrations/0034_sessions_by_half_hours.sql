@@ -160,9 +160,8 @@ FROM
                         + bitShiftLeft(toUInt256(topic != 'keystone.backfill'), 96) + bitShiftLeft(toUInt256(partition), 64) + toUInt256(offset) AS position,
                     event_type = 'page' AS page,
                     lower(trim(replaceRegexpAll(event_name, '[_\\s-]+', ' '))) IN ('order completed', 'checkout completed', 'purchase') AS completes
-                FROM events_resolved
-                WHERE tenant_id = {tenant:UUID} AND NOT is_bot
-                    AND timestamp >= {since:DateTime} - INTERVAL 30 MINUTE AND timestamp < {until:DateTime} + INTERVAL 1 DAY
+                FROM events_in(tenant = {tenant:UUID}, since = {since:DateTime} - INTERVAL 30 MINUTE, until = {until:DateTime} + INTERVAL 1 DAY)
+                WHERE NOT is_bot
             )
             GROUP BY profile_id, slot
         )
@@ -202,9 +201,8 @@ FROM
                     max(event_type = 'page') AS paged,
                     arraySlice(arrayCompact(arrayMap(p -> p.6, arraySort(
                         groupArrayIf((timestamp, received_at, topic, partition, offset, path), event_type = 'page')))), 1, {length:UInt8}) AS ways
-                FROM events_resolved
-                WHERE tenant_id = {tenant:UUID} AND NOT is_bot
-                    AND timestamp >= {since:DateTime} - INTERVAL 30 MINUTE AND timestamp < {until:DateTime} + INTERVAL 1 DAY
+                FROM events_in(tenant = {tenant:UUID}, since = {since:DateTime} - INTERVAL 30 MINUTE, until = {until:DateTime} + INTERVAL 1 DAY)
+                WHERE NOT is_bot
                 GROUP BY profile_id, slot
             )
             WINDOW person AS (PARTITION BY profile_id ORDER BY slot ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
