@@ -54,8 +54,8 @@ var (
 	edgeCPU      = measured(25, "µs of CPU", "edge, an event alone in its request, 64 connections", benchEdge)
 	processorCPU = measured(22, "µs of CPU", "processor, with kfake in its process", benchStore)
 	storeCPU     = measured(29, "µs of CPU", "state store: PostgreSQL, one server", benchStore)
-	sinkCPU      = measured(10.9, "µs of CPU", "sink", benchSink)
-	columnsCPU   = measured(10.9, "µs of CPU", "ClickHouse: an insert, with merges of the same minutes", benchSink)
+	sinkCPU      = measured(6.3, "µs of CPU", "sink", benchSink)
+	columnsCPU   = measured(15, "µs of CPU", "ClickHouse: an insert, with merges of the same minutes", benchSink)
 )
 
 // What bounds one partition of the log, which is one worker's.
