@@ -242,3 +242,22 @@ func TestEventsResolvedAgreesWithAModel(t *testing.T) {
 	byPerson(t, db)
 	byTime(t, db)
 }
+
+// An analyst may prefer columns to names of one's own; one of the map's is called as what person_events answers.
+func TestPersonEventsWhateverIsPreferred(t *testing.T) {
+	m, db := open(t)
+	up(t, m)
+	happen(t, db, tenant, "anonymous", "tablet", "", 0)
+	happen(t, db, tenant, "before", "phone", "", 1)
+	happen(t, db, tenant, "named", "phone", "ann", 2)
+	span(t, db, "phone", "ann", epoch, 1)
+	for profile, want := range map[string]string{"tablet": "anonymous", "ann": "before\nnamed"} {
+		for prefer := range 2 {
+			got := ask(t, db, fmt.Sprintf(`SELECT message_id FROM person_events(tenant = '%s', profile = '%s') ORDER BY message_id SETTINGS prefer_column_name_to_alias = %d`,
+				tenant, id(profile), prefer))
+			if got != want {
+				t.Errorf("%s, prefer_column_name_to_alias = %d: %q, want %q", profile, prefer, got, want)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -49,5 +50,27 @@ func TestOrderItems(t *testing.T) {
 	got := ask(t, db, `SELECT order_id, status, product_id, toString(quantity), ifNull(toString(amount), 'none'), name, category FROM order_items ORDER BY product_id`)
 	if got != want {
 		t.Errorf("items:\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Who wants all there is says 1970 and the end of DateTime: half an hour before the one and a day after the other
+// are not at the opposite end.
+func TestSessionsOfAllTime(t *testing.T) {
+	m, db := open(t)
+	up(t, m)
+	happen(t, db, tenant, "1", "tablet", "", 0)
+	happen(t, db, tenant, "2", "tablet", "", 31)
+	exec(t, db, `INSERT INTO events (tenant_id, message_id, event_type, profile_node, path, timestamp, received_at) VALUES (?, '3', 'page', ?, '/', ?, ?)`,
+		tenant, id("tablet"), microseconds(noon)[:23], microseconds(noon))
+	for _, since := range []string{"1970-01-01 00:00:00", "1970-01-01 00:20:00", "2026-11-23 00:00:00"} {
+		for _, until := range []string{"2026-11-24 00:00:00", "2106-02-07 00:00:00", "2106-02-07 06:28:15"} {
+			of := fmt.Sprintf("tenant = '%s', since = '%s', until = '%s'", tenant, since, until)
+			if got := ask(t, db, "SELECT toString(events) FROM sessions_in("+of+") ORDER BY started_at"); got != "2\n1" {
+				t.Errorf("sessions_in(%s): %q", of, got)
+			}
+			if got := ask(t, db, "SELECT toString(sessions) FROM paths("+of+", length = 3)"); got != "1" {
+				t.Errorf("paths(%s): %q", of, got)
+			}
+		}
 	}
 }

@@ -142,15 +142,23 @@ VALUES ($1, 'o', $2, 'completed', $3, 10, 1)`, tenant, device, noon.Add(time.Hou
 // twice puts a message into the table that is there once, and one that two processes have taken.
 func (r *rig) twice() *shard.Set {
 	r.t.Helper()
+	return r.put(logged{"once", 0, 4}, logged{"twice", 0, 5}, logged{"twice", 1, 9})
+}
+
+// logged is where in the log a message was.
+type logged struct {
+	message   string
+	partition int32
+	offset    int64
+}
+
+func (r *rig) put(rows ...logged) *shard.Set {
+	r.t.Helper()
 	set, err := r.servers(r.dsn).Get(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for _, row := range []struct {
-		message   string
-		partition int32
-		offset    int64
-	}{{"once", 0, 4}, {"twice", 0, 5}, {"twice", 1, 9}} {
+	for _, row := range rows {
 		at := noon.Add(time.Duration(row.offset) * time.Millisecond)
 		if err := set.Of(row.partition).Exec(r.t.Context(), `INSERT INTO `+set.Local(tableEvents)+` (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, topic, partition, offset, loaded_at)
 VALUES ($1, $2, 'page', $3, $4, $4, 'shop.example', '/', 'fall', $5, $6, $7, $4)`, tenant, row.message, node("anonymous", "d"), at, event.TopicEvents, row.partition, row.offset); err != nil {
@@ -165,10 +173,11 @@ VALUES ($1, $2, 'page', $3, $4, $4, 'shop.example', '/', 'fall', $5, $6, $7, $4)
 func TestNotedCopiesAreTakenOut(t *testing.T) {
 	r := newRig(t)
 	set := r.twice()
+	r.put(logged{"", 0, 6}, logged{"", 0, 7}, logged{"", 1, 11})
 	for _, note := range []struct {
 		partition int32
 		offset    int64
-	}{{0, 4}, {1, 9}, {1, 10}} {
+	}{{0, 4}, {0, 7}, {1, 9}, {1, 10}, {1, 11}} {
 		if err := set.Of(note.partition).Exec(t.Context(), `INSERT INTO `+set.Local(tableRemovedCopies)+` (tenant_id, day, topic, partition, offset)
 VALUES ($1, $2, $3, $4, $5)`, tenant, noon, event.TopicEvents, note.partition, note.offset); err != nil {
 			t.Fatal(err)
@@ -181,7 +190,7 @@ VALUES ($1, $2, $3, $4, $5)`, tenant, noon, event.TopicEvents, note.partition, n
 			t.Fatal(err)
 		}
 	}
-	r.want("4|once\n5|twice", "SELECT offset, message_id FROM events ORDER BY offset")
+	r.want("4|once\n5|twice\n6|\n7|\n11|", "SELECT offset, message_id FROM events ORDER BY offset")
 	if got := testutil.ToFloat64(s.metrics.settled); got != 1 {
 		t.Errorf("%v copies were taken out", got)
 	}

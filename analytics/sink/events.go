@@ -56,6 +56,10 @@ type eventWork struct {
 // first cache, and it cannot wait for more at once.
 const aheadRecords = 16
 
+// aheadBytes is how much of them: what a record was told apart in is kept for the next one in its place, and of a
+// large one that is as large.
+const aheadBytes = 32 << 10
+
 func (w *eventWork) marks() marks { return nil }
 
 func (w *eventWork) begin(e *erased) { w.erased = e }
@@ -69,9 +73,15 @@ func (w *eventWork) rows() int {
 
 // look opens the first records and has what is known of their messages fetched from memory.
 func (w *eventWork) look(records []*kgo.Record) int {
-	w.next, w.open, w.fetch = 0, min(len(records), aheadRecords), w.fetch[:0]
-	for i, record := range records[:w.open] {
-		if o := &w.ahead[i]; w.decoder.open(record, o) {
+	w.next, w.open, w.fetch = 0, 0, w.fetch[:0]
+	bytes := 0
+	for _, record := range records[:min(len(records), aheadRecords)] {
+		if bytes += len(record.Value); bytes > aheadBytes && w.open > 0 {
+			break // it will be the first
+		}
+		o := &w.ahead[w.open]
+		w.open++
+		if w.decoder.open(record, o) {
 			o.hash = w.hasher.hash(o.message)
 			w.fetch = append(w.fetch, o.hash)
 		}

@@ -182,11 +182,11 @@ func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []in
 
 const notedCopies = `
 SELECT offset FROM %s
-WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC')
+WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3, 'UTC') AND message_id != ''
 	AND offset IN (SELECT offset FROM %s WHERE topic = $1 AND partition = $2)`
 
 // settleNoted does again what a process has not done that died after it had noted copies down. The note alone takes
-// nothing out: in another log its place is another event's.
+// nothing out: in another log its place is another event's, and all events without an id would be one message.
 func (o *others) settleNoted(ctx context.Context, set *shard.Set, at tp) error {
 	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(notedCopies, set.Local(tableEvents), set.Local(tableRemovedCopies)),
 		at.topic, at.partition, o.now().Add(-o.window).UnixMilli())

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,27 @@ func TestLookChangesNothing(t *testing.T) {
 	}
 	if !bytes.Equal(ahead.batch.claims.texts, plain.batch.claims.texts) {
 		t.Error("messages")
+	}
+}
+
+// What is kept of a large record is kept once, not for each that is looked at ahead.
+func TestLookIsBounded(t *testing.T) {
+	w := takingWork(t)
+	large := record(event.TopicEvents, 0, `{"event_type":"page","anonymous_id":"d","payload":{"x":"`+strings.Repeat("x", aheadBytes)+`"}}`)
+	small := record(event.TopicEvents, 0, `{"event_type":"page","anonymous_id":"d"}`)
+	for _, c := range []struct {
+		records []*kgo.Record
+		want    int
+	}{
+		{[]*kgo.Record{large, large, small}, 1}, {[]*kgo.Record{small, small, large, small}, 2}, {[]*kgo.Record{large, small}, 1},
+		{slices.Repeat([]*kgo.Record{small}, 2*aheadRecords), aheadRecords}, {[]*kgo.Record{small}, 1},
+	} {
+		if got := w.look(c.records); got != c.want {
+			t.Errorf("looked at %d of %d, want %d", got, len(c.records), c.want)
+		}
+	}
+	if got := w.look(shopRecords(100, event.TopicEvents, 1)); got != aheadRecords {
+		t.Errorf("looked at %d ordinary records", got)
 	}
 }
 

@@ -8,6 +8,8 @@
 -- topics, keystone.backfill is the first by name), as one number: an aggregate in the order of a tuple keeps a
 -- tuple for every group, and takes several times as long. ms is above zero from 1900 on, so that no half hour
 -- lies on both sides of zero.
+-- A half hour before 1970 or a day after 2106 would come out at the other end of what DateTime holds, where nothing
+-- is: who says since = 1970 wants all there is.
 CREATE OR REPLACE VIEW sessions
 (
     tenant_id UUID COMMENT 'The tenant',
@@ -160,7 +162,9 @@ FROM
                         + bitShiftLeft(toUInt256(topic != 'keystone.backfill'), 96) + bitShiftLeft(toUInt256(partition), 64) + toUInt256(offset) AS position,
                     event_type = 'page' AS page,
                     lower(trim(replaceRegexpAll(event_name, '[_\\s-]+', ' '))) IN ('order completed', 'checkout completed', 'purchase') AS completes
-                FROM events_in(tenant = {tenant:UUID}, since = {since:DateTime} - INTERVAL 30 MINUTE, until = {until:DateTime} + INTERVAL 1 DAY)
+                FROM events_in(tenant = {tenant:UUID},
+                    since = {since:DateTime} - toIntervalSecond(least(toUnixTimestamp({since:DateTime}), 1800)),
+                    until = {until:DateTime} + toIntervalSecond(least(toUInt32(4294967295) - toUnixTimestamp({until:DateTime}), 86400)))
                 WHERE NOT is_bot
             )
             GROUP BY profile_id, slot
@@ -201,7 +205,9 @@ FROM
                     max(event_type = 'page') AS paged,
                     arraySlice(arrayCompact(arrayMap(p -> p.6, arraySort(
                         groupArrayIf((timestamp, received_at, topic, partition, offset, path), event_type = 'page')))), 1, {length:UInt8}) AS ways
-                FROM events_in(tenant = {tenant:UUID}, since = {since:DateTime} - INTERVAL 30 MINUTE, until = {until:DateTime} + INTERVAL 1 DAY)
+                FROM events_in(tenant = {tenant:UUID},
+                    since = {since:DateTime} - toIntervalSecond(least(toUnixTimestamp({since:DateTime}), 1800)),
+                    until = {until:DateTime} + toIntervalSecond(least(toUInt32(4294967295) - toUnixTimestamp({until:DateTime}), 86400)))
                 WHERE NOT is_bot
                 GROUP BY profile_id, slot
             )

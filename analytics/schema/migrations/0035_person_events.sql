@@ -39,7 +39,7 @@ ASOF LEFT JOIN
     WHERE tenant_id = {tenant:UUID} AND node IN nodes
 ) AS m
     ON e.node = m.map_node AND e.received_at >= m.valid_from
-WHERE profile_id = {profile:UUID}
+WHERE if(m.map_node = e.node, m.profile_id, e.node) = {profile:UUID} -- the name alone is the map's column, to who prefers columns
 COMMENT 'person_events(tenant, profile): the rows of events_resolved that are of one person, found without reading those of all others';
 
 -- +goose Down
