@@ -166,10 +166,10 @@ func (s SQL) dropStatements(name string) []string {
 // Refresh implements Server.
 func (s SQL) Refresh(ctx context.Context) error {
 	all, err := s.List(ctx)
-	if err == nil {
-		err = s.find(ctx)
+	if err != nil || len(all) == 0 {
+		return err
 	}
-	if err != nil {
+	if err := s.find(ctx); err != nil {
 		return err
 	}
 	tables, err := Tables(ctx, s.Conn)

@@ -75,6 +75,14 @@ func (c *migrateCmd) Run(a *app) error {
 	if err := c.tiering().Validate(); err != nil {
 		return err
 	}
+	if err := c.migrate(a); err != nil {
+		return err
+	}
+	c.refreshAnalysts(a)
+	return nil
+}
+
+func (c *migrateCmd) migrate(a *app) error {
 	if !c.Contract {
 		return migrateOpen(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
 	}
@@ -82,6 +90,19 @@ func (c *migrateCmd) Run(a *app) error {
 		return err
 	}
 	return migrate(a.ctx, a.log, &c.target, c.topics(), c.clickhouseFlags)
+}
+
+// refreshAnalysts lets the logins read what is new, where the user who migrates may say so: a view of theirs
+// may stand on it now.
+func (c *migrateCmd) refreshAnalysts(a *app) {
+	server, err := c.analysts()
+	if err == nil {
+		err = server.Refresh(a.ctx)
+		server.close()
+	}
+	if err != nil {
+		a.log.Warn("logins of analysts, if there are any, cannot read yet what was added: run keystone analysts refresh as who made them", "error", err)
+	}
 }
 
 // migrateOpen leaves builds of the version before what they need.

@@ -209,7 +209,7 @@ func TestIdentitySimulate(t *testing.T) {
 	}{
 		"a difference is a failure if asked": {`{"limits":{"crm_id":2}}`, []string{"--exit-code"}, "the rules make a difference: 1 among profiles, 1 among conflicts"},
 		"so is a part of the window":         {`{}`, []string{"--exit-code", "--max-events", "3"}, "not all of the window was read"},
-		"a misspelt rule":                    {`{"limit":{"crm_id":2}}`, nil, `unknown field "limit"`},
+		"a misspelt rule":                    {`{"limit":{"crm_id":2}}`, nil, `"limit" is no setting`},
 		"rules that cannot be":               {`{"default_region":"Germany","limits":{"email":0}}`, nil, "limits.email must be at least 1"},
 		"a window that is none":              {`{}`, []string{"--since", "tomorrow"}, "is no duration"},
 		"history of everything":              {`{}`, []string{"--since", "all", "--history", "all"}, "there is none before the whole log"},
