@@ -25,7 +25,7 @@ INSERT INTO events (tenant_id, message_id, profile_node, event_type, event_name,
 	order_id, revenue, topic, partition, offset, timestamp, received_at)
 SELECT
 	'{tenant}', toString(number), reinterpret(sipHash128(intDiv(number, 16)), 'UUID'), number % 3 = 2 ? 'track' : 'page',
-	number % 32 = 29 ? 'Order Completed' : '', number % 3 = 2 ? '' : '/products/' || toString(cityHash64(number) % 100), 'shop.example',
+	number % 32 = 29 ? 'Order Completed' : '', number % 3 = 2 ? '' : '/products/' || toString(cityHash64(number) % 5), 'shop.example',
 	'https://www.example.com/', 'desktop', number % 32 = 29 ? 'O-' || toString(number) : '', number % 32 = 29 ? 9.99 : NULL,
 	'keystone.events', number % 4, intDiv(number, 4),
 	toDateTime64('2026-11-01 00:00:00', 3, 'UTC') + cityHash64(intDiv(number, 8)) % 2500000 + number % 8 / 10 AS at, at
