@@ -130,6 +130,7 @@ func writeColdDisk(x *xmlWriter, dir string) {
 		x.close(volume)
 	}
 	x.close("volumes")
+	x.text("move_factor", "0") // by age alone: else what is new moves, too, once a disk is nine tenths full
 	x.close("tiered")
 	x.close("policies")
 	x.close("storage_configuration")
