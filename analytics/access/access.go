@@ -167,9 +167,9 @@ func (l Limits) settings() []setting {
 		{name: "max_concurrent_queries_for_user", value: "20"},
 		{name: "max_memory_usage", value: memory},
 		{name: "max_memory_usage_for_user", value: memory},
-		// What a question sorts or counts up goes to the server's disk when it gets large, rather than that
-		// the question fails: several of its steps may be as large at one
-		// time. Its joins must fit, and its sets of different values.
+		// What a question sorts or counts up goes to the server's disk when it gets large, rather than that the
+		// question fails; several of its steps may be as large at one time. Its joins must fit, and its sets of
+		// different values.
 		{name: "max_bytes_before_external_sort", value: spill},
 		{name: "min_external_sort_block_bytes", value: fmt.Sprint(l.spillBytes() / 4)},     // or a small login would never come to it
 		{name: "prefer_external_sort_block_bytes", value: fmt.Sprint(l.MemoryBytes / 256)}, // of each file, while they are merged

@@ -79,15 +79,21 @@ func TestTakeKeepsNothingOfARecord(t *testing.T) {
 	if len(own.batch.suspects) == 0 || own.batch.columns.rows != shared.batch.columns.rows {
 		t.Fatalf("%d suspects; %d and %d rows", len(own.batch.suspects), own.batch.columns.rows, shared.batch.columns.rows)
 	}
-	for i, c := range own.batch.columns.all {
+	same(t, own, shared)
+}
+
+// same wants the rows of two batches, and the messages they hold, to be the same to the byte.
+func same(t *testing.T, want, got *eventWork) {
+	t.Helper()
+	for i, c := range want.batch.columns.all {
 		for j, part := range c.streams {
-			if !bytes.Equal(part.buf, shared.batch.columns.all[i].streams[j].buf) {
-				t.Errorf("column %s changed with the memory of its records", c.name)
+			if !bytes.Equal(part.buf, got.batch.columns.all[i].streams[j].buf) {
+				t.Errorf("column %s is another", c.name)
 			}
 		}
 	}
-	if !bytes.Equal(own.batch.claims.texts, shared.batch.claims.texts) {
-		t.Error("messages changed with the memory of their records")
+	if !bytes.Equal(want.batch.claims.texts, got.batch.claims.texts) {
+		t.Error("the messages are others")
 	}
 }
 
@@ -110,16 +116,7 @@ func TestLookChangesNothing(t *testing.T) {
 	if ahead.batch.columns.rows < 150 {
 		t.Fatalf("%d rows", ahead.batch.columns.rows)
 	}
-	for i, c := range ahead.batch.columns.all {
-		for j, part := range c.streams {
-			if !bytes.Equal(part.buf, plain.batch.columns.all[i].streams[j].buf) {
-				t.Errorf("column %s", c.name)
-			}
-		}
-	}
-	if !bytes.Equal(ahead.batch.claims.texts, plain.batch.claims.texts) {
-		t.Error("messages")
-	}
+	same(t, plain, ahead)
 }
 
 // What is kept of a large record is kept once, not for each that is looked at ahead.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	chgo "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 
@@ -33,26 +34,9 @@ var asked = []struct{ name, question string }{
 }
 
 // BenchmarkResolved is how many times as long a question takes of events_resolved as of events, in one
-// run, the better of three. KEYSTONE_BENCH_EVENTS is how many events come from the shop, and
-// KEYSTONE_BENCH_COPIES how many times over (1 000 000, once).
+// run, the better of three.
 func BenchmarkResolved(b *testing.B) {
-	events, copies := number(b, "KEYSTONE_BENCH_EVENTS", 1_000_000), number(b, "KEYSTONE_BENCH_COPIES", 1)
-	if testing.Short() {
-		events, copies = 20_000, 1
-	}
-	dsn := onDisk(b)
-	schematest.Migrate(b, dsn)
-	cfg := shop.DefaultConfig()
-	cfg.Span = 60 * 24 * time.Hour
-	fill.Shop(b, dsn, uuid.New(), events, cfg)
-	if copies > 1 {
-		fill.Copies(b, dsn, copies)
-	}
-	conn, err := query.Open(dsn, 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
+	conn, cfg := filled(b)
 	var rows, recognised, disk uint64
 	if err := conn.QueryRow(b.Context(), `SELECT count(), (SELECT count() FROM identity_map FINAL WHERE NOT (profile_id = node AND valid_from = toDateTime64(0, 6, 'UTC'))),
 		(SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND table = 'events' AND database = currentDatabase()) FROM events`).Scan(&rows, &recognised, &disk); err != nil {
@@ -79,6 +63,99 @@ func BenchmarkResolved(b *testing.B) {
 			machine.Print("resolved", "%s: events %s, events_resolved %s, %.2f times", q.name, best["events"], best["events_resolved"], ratio)
 		})
 	}
+}
+
+// BenchmarkEventsIn is what a question about a time takes of events_resolved and of events_in, in one run: the
+// best of three of each.
+func BenchmarkEventsIn(b *testing.B) {
+	conn, _ := filled(b)
+	var tenant uuid.UUID
+	var last time.Time
+	if err := conn.QueryRow(b.Context(), `SELECT any(tenant_id), max(timestamp) FROM events`).Scan(&tenant, &last); err != nil {
+		b.Fatal(err)
+	}
+	until := last.Truncate(24 * time.Hour).Add(-7*24*time.Hour + 13*time.Hour) // an afternoon when the shop was as busy as ever
+	for _, span := range []struct {
+		name string
+		time.Duration
+	}{{"an hour", time.Hour}, {"a day", 24 * time.Hour}, {"a week", 7 * 24 * time.Hour}, {"all", 100 * 24 * time.Hour}} {
+		end := until
+		if span.name == "all" {
+			end = last.Add(time.Second)
+		}
+		in := strings.NewReplacer("TENANT", tenant.String(), "SINCE", end.Add(-span.Duration).Format(time.DateTime), "UNTIL", end.Format(time.DateTime))
+		b.Run(strings.ReplaceAll(span.name, " ", "_"), func(b *testing.B) {
+			var resolved, within cost
+			for b.Loop() {
+				for range 3 {
+					resolved = resolved.better(costOf(b, conn, in.Replace(`SELECT count(), uniqExact(profile_id) FROM events_resolved
+						WHERE tenant_id = 'TENANT' AND timestamp >= 'SINCE' AND timestamp < 'UNTIL'`)))
+					within = within.better(costOf(b, conn, in.Replace(`SELECT count(), uniqExact(profile_id) FROM events_in(tenant = 'TENANT', since = 'SINCE', until = 'UNTIL')`)))
+				}
+			}
+			if resolved.events != within.events || resolved.people != within.people {
+				b.Errorf("events_resolved: %+v, events_in: %+v", resolved, within)
+			}
+			machine.Print("events_in", "%s, %d events: events_resolved %s of CPU, %d MB; events_in %s, %d MB", span.name, within.events,
+				resolved.cpu.Round(time.Millisecond), resolved.memory>>20, within.cpu.Round(time.Millisecond), within.memory>>20)
+		})
+	}
+}
+
+// cost is what a question took of the engine, and its answer.
+type cost struct {
+	cpu            time.Duration
+	memory         int64 // bytes at the most
+	events, people uint64
+}
+
+func (c cost) better(other cost) cost {
+	if c.cpu == 0 || other.cpu < c.cpu {
+		return other
+	}
+	return c
+}
+
+func costOf(b *testing.B, conn driver.Conn, question string) (c cost) {
+	b.Helper()
+	ctx := chgo.Context(b.Context(), chgo.WithProfileEvents(func(all []chgo.ProfileEvent) {
+		for _, e := range all {
+			switch e.Name {
+			case "OSCPUVirtualTimeMicroseconds":
+				c.cpu += time.Duration(e.Value) * time.Microsecond
+			case "MemoryTrackerPeakUsage":
+				c.memory = max(c.memory, e.Value)
+			}
+		}
+	}))
+	if err := conn.QueryRow(ctx, question).Scan(&c.events, &c.people); err != nil {
+		b.Fatalf("%s: %v", question, err)
+	}
+	return c
+}
+
+// filled is an engine with the shop's traffic. KEYSTONE_BENCH_EVENTS is how many events come from the shop, and
+// KEYSTONE_BENCH_COPIES how many times over (1 000 000, once).
+func filled(b *testing.B) (driver.Conn, shop.Config) {
+	b.Helper()
+	events, copies := number(b, "KEYSTONE_BENCH_EVENTS", 1_000_000), number(b, "KEYSTONE_BENCH_COPIES", 1)
+	if testing.Short() {
+		events, copies = 20_000, 1
+	}
+	dsn := onDisk(b)
+	schematest.Migrate(b, dsn)
+	cfg := shop.DefaultConfig()
+	cfg.Span = 60 * 24 * time.Hour
+	fill.Shop(b, dsn, uuid.New(), events, cfg)
+	if copies > 1 {
+		fill.Copies(b, dsn, copies)
+	}
+	conn, err := query.Open(dsn, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	return conn, cfg
 }
 
 // sizes are the bytes of an event's JSON, as it is and in one gzipped file.

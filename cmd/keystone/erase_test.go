@@ -116,6 +116,19 @@ func (s *erasedShop) erase(stopAt string, args ...string) (out string, err error
 	return text.String(), err
 }
 
+// story is what Ann does, then the others, and Ann's at another tenant. It answers Ann's events.
+func (s *erasedShop) story(other *erasedShop) []string {
+	s.t.Helper()
+	ann := annsEvents("a")
+	s.send(ann[:8]...)
+	s.run("lag", "--wait", "120s") // so that the pad is hers before it is Bob's
+	s.send(ann[8])
+	s.send(othersEvents...)
+	other.send(ann...)
+	s.run("lag", "--wait", "120s")
+	return ann
+}
+
 type stopper struct {
 	text bytes.Buffer
 	word string
@@ -222,13 +235,7 @@ func TestErase(t *testing.T) {
 	sink, processor := in.start("running", "sink"), in.start("running", "processor")
 	in.client.EdgeURL = "http://" + edge.logged("address")
 
-	ann := annsEvents("a")
-	s.send(ann[:8]...)
-	in.run("lag", "--wait", "120s") // so that the pad is hers before it is Bob's
-	s.send(ann[8])
-	s.send(othersEvents...)
-	other.send(ann...)
-	in.run("lag", "--wait", "120s")
+	ann := s.story(other)
 	othersBefore := other.people()
 
 	who := []string{"--tenant", "shop", "--who", "email:ann-zq7@example.com"}
@@ -375,13 +382,7 @@ func TestEraseShardAway(t *testing.T) {
 	edge := in.start("edge listens", "edge", "--listen", "127.0.0.1:0", "--spool-dir", filepath.Join(t.TempDir(), "spool"))
 	sink, processor := in.start("running", "sink"), in.start("running", "processor")
 	in.client.EdgeURL = "http://" + edge.logged("address")
-	ann := annsEvents("a")
-	s.send(ann[:8]...)
-	in.run("lag", "--wait", "120s")
-	s.send(ann[8])
-	s.send(othersEvents...)
-	other.send(ann...)
-	in.run("lag", "--wait", "120s")
+	s.story(other)
 	// Where her devices are goes by the tenant's id: she takes others until she is on both shards.
 	hers := 10
 	for ; in.client.sql(t, "SELECT uniqExact(_shard_num) FROM "+everywhere("events_local")+" WHERE tenant_id = '"+s.id+"' AND concat(anonymous_id, identity) LIKE '%"+said+"%'")[0] != "2"; hers++ {

@@ -47,7 +47,8 @@ func (c *lagCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		c.EdgeAdmin, c.StoreDSN, c.ClickhouseDSN, c.Brokers = info.edgeAdmin(), info.SQLDSN, info.ClickHouseDSN, info.Brokers
+		c.EdgeAdmin = info.edgeAdmin()
+		c.fill(info)
 	}
 	if err := c.resolve(needStore | needClickHouse | needBrokers); err != nil {
 		return err

@@ -56,8 +56,8 @@ func running(pid int) bool {
 		return false
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return err != nil || !strings.HasPrefix(state, "Z")
+	name := strings.LastIndex(string(stat), ") ") // its end: there may be anything in it
+	return err != nil || !strings.HasPrefix(string(stat)[name+1:], " Z")
 }
 
 // writeDevInfo replaces dev.json in one step, so that a reader never sees half of it.
@@ -143,6 +143,12 @@ func (t *target) resolve(n need) error {
 		}
 		return fmt.Errorf("%s%s not given, and %w", strings.Join(missing, " and "), are, err)
 	}
+	t.fill(info)
+	return nil
+}
+
+// fill takes what was not given from a running dev.
+func (t *target) fill(info *devInfo) {
 	if t.StoreDSN == "" {
 		t.StoreDSN = info.SQLDSN
 	}
@@ -152,5 +158,4 @@ func (t *target) resolve(n need) error {
 	if len(t.Brokers) == 0 {
 		t.Brokers = info.Brokers
 	}
-	return nil
 }
