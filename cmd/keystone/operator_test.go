@@ -122,7 +122,15 @@ func TestOperator(t *testing.T) {
 	if strings.TrimSpace(out) != "2" {
 		t.Errorf("clickhouse client: %q", out)
 	}
-	// Nothing is sent any more, so the sink need not be stopped.
+	// Nothing is sent any more: once the sink has done all and saved how far it got, it need not be stopped.
+	d.settle(t)
+	const unsaved = `SELECT count() FROM (SELECT topic, partition, max(offset) AS last FROM events GROUP BY topic, partition) AS e
+		LEFT JOIN (SELECT topic, partition, next_offset FROM sink_positions FINAL) AS p USING (topic, partition) WHERE p.next_offset <= e.last`
+	for begin := time.Now(); d.sql(t, unsaved)[0] != "0"; time.Sleep(100 * time.Millisecond) { // polling ClickHouse
+		if time.Since(begin) > time.Minute {
+			t.Fatal("after a minute the sink has not saved how far it got")
+		}
+	}
 	elsewhere := startClickHouse(t)
 	moved := d.keystone(t, "clickhouse", "migrate", "--to", elsewhere)
 	if !strings.Contains(moved, `{"table":"profiles","rows":3,"copied":3,"chunks":1}`) { // the third sent until its key was revoked

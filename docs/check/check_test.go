@@ -105,7 +105,7 @@ func TestNames(t *testing.T) {
 	}
 	top := map[string]bool{}
 	for _, e := range tops {
-		top[e.Name()] = e.IsDir() && e.Name() != "bin"
+		top[e.Name()] = e.IsDir() && e.Name() != "bin" && e.Name() != ".keystone" // which make build and make run leave
 	}
 	for _, p := range pages(t) {
 		if p.Path == "CHANGELOG.md" {
