@@ -2,6 +2,7 @@ package produce
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -10,6 +11,12 @@ import (
 // maxBuffered bounds what the client holds. A lane hands it one group and one delivery of the spool
 // at a time, so the bound is never met; it is there so that a bug blocks instead of filling memory.
 const maxBuffered = 1 << 20
+
+// enough is how many records always are a group. What a produce request costs is hardly seen in each of them.
+const enough = 128
+
+// never is more records than gather.
+const never = math.MaxInt
 
 // linger is how long the client waits for company to a record. It is ended for a whole group at once;
 // only what is sent before the topic's partitions are known really waits.
@@ -23,6 +30,7 @@ type Config struct {
 	DialTimeout  time.Duration
 	RetryAfter   time.Duration // between the client's attempts
 	GroupRecords int           // that may gather while a group is under way; more go to the spool
+	Pace         time.Duration // between groups that grow smaller, at least; see Lane.company
 	BatchBytes   int32         // one record batch, before compression; at most the broker's limit
 	Options      []kgo.Opt     // TLS, SASL and such
 }
@@ -35,6 +43,7 @@ func DefaultConfig() Config {
 		DialTimeout:  2 * time.Second,
 		RetryAfter:   100 * time.Millisecond,
 		GroupRecords: 100_000,
+		Pace:         time.Millisecond,
 		BatchBytes:   1_000_012,
 	}
 }
@@ -47,6 +56,9 @@ func (c Config) Validate() error {
 	}
 	if c.AckWithin < time.Millisecond || c.SpoolWithin < time.Millisecond || c.DialTimeout <= 0 || c.RetryAfter <= 0 {
 		errs = append(errs, errors.New("produce: ack_within and spool_within must be at least 1 ms, dial_timeout and retry_after positive"))
+	}
+	if c.Pace < 0 || c.Pace >= c.AckWithin {
+		errs = append(errs, errors.New("produce: pace must be at least 0 and less than ack_within"))
 	}
 	if c.GroupRecords < 1 || c.BatchBytes < 64<<10 {
 		errs = append(errs, errors.New("produce: group_records must be at least 1 and batch_bytes at least 64 KiB"))

@@ -23,6 +23,8 @@ func newGroup() *group { return &group{done: make(chan struct{})} }
 
 // run hands group after group to the log. While one is under way the next gathers.
 func (l *Lane) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-l.ready:
@@ -32,9 +34,33 @@ func (l *Lane) run(ctx context.Context) {
 			l.mu.Unlock()
 			return
 		}
+		for l.company(ctx, timer); l.send(ctx); l.company(ctx, timer) {
+		}
+	}
+}
+
+// company waits until the group that gathers may go: until as many records have come as the one before it
+// had, of which enough is always enough, or until that one left Config.Pace ago. So whoever writes alone, or
+// together with the same others again and again, waits for nobody. Where records come at random the log's client,
+// which takes as long for a group of two as for one of ten, is asked less often.
+func (l *Lane) company(ctx context.Context, timer *time.Timer) {
+	for ctx.Err() == nil {
 		// Those whom the last answer has woken, and requests that have come meanwhile, go first: they
-		// make the next group larger. Where nobody waits this costs nothing.
-		for runtime.Gosched(); l.send(ctx); runtime.Gosched() {
+		// make the group larger. Where nobody waits this costs nothing.
+		runtime.Gosched()
+		l.mu.Lock()
+		n, wait := len(l.gather.records), l.cfg.Pace-time.Since(l.left)
+		if n == 0 || n >= l.wanted || wait <= 0 {
+			l.mu.Unlock()
+			return
+		}
+		l.wake = l.wanted
+		l.mu.Unlock()
+		timer.Reset(wait)
+		select {
+		case <-l.ready:
+		case <-timer.C:
+		case <-ctx.Done():
 		}
 	}
 }
@@ -44,14 +70,15 @@ func (l *Lane) send(ctx context.Context) bool {
 	l.mu.Lock()
 	g := l.gather
 	if len(g.records) == 0 {
-		l.sent = nil
+		l.sent, l.wake = nil, 1
 		l.mu.Unlock()
 		return false
 	}
+	begin := time.Now()
 	l.sent, l.gather = g, newGroup()
+	l.left, l.wanted, l.wake = begin, min(len(g.records), enough), never
 	l.mu.Unlock()
 
-	begin := time.Now()
 	watchdog := time.AfterFunc(l.cfg.AckWithin, func() { l.overdue(g) })
 	results := l.client.ProduceSync(ctx, g.records...)
 	watchdog.Stop()

@@ -4,7 +4,8 @@
 // is empty again, so that order holds.
 //
 // Requests share produce requests by group commit: while one group is under way the next gathers, so
-// that a group is as large as the log is slow, and a lone request waits for nobody.
+// that a group is as large as the log is slow, and a lone request waits for nobody. Where the log is fast and
+// many requests come, each on its own, groups are kept a moment apart.
 //
 // # What is promised
 //
@@ -70,7 +71,10 @@ type Lane struct {
 
 	mu     sync.Mutex // guards what follows
 	gather *group
-	sent   *group // under way; nil: none
+	sent   *group    // under way; nil: none
+	left   time.Time // when the last group went
+	wanted int       // records that the next one waits for, if not for long
+	wake   int       // the sender is to be woken when so many have gathered
 	closed bool
 }
 
@@ -108,6 +112,7 @@ func NewLane(cfg Config, topic string, sp Spool, log *slog.Logger, reg prometheu
 	l := &Lane{
 		cfg: cfg, topic: topic, log: log, client: client, spool: sp,
 		ready: make(chan struct{}, 1), punctual: make(chan struct{}, 1), gather: newGroup(),
+		wake: 1,
 	}
 	l.metrics = newMetrics(reg, topic, l)
 	return l, nil

@@ -338,6 +338,54 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
+// Whoever writes alone waits for nobody; after a group of ten, nine wait for the tenth.
+func TestGroupsKeepCompany(t *testing.T) {
+	b := newBroker(t).start()
+	cfg := config(b)
+	cfg.AckWithin, cfg.Pace = 2*patience, patience
+	l, _ := newLane(t, cfg, spool.OS())
+	warm(t, l)
+	for range 3 {
+		sendStraight(t, l, "alone", "alone")
+	}
+	gathered := func() (n, wanted int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.gather.records), l.wake
+	}
+	var together []*kgo.Record
+	for i := range 10 {
+		together = append(together, record(fmt.Sprint(i), "together")...)
+	}
+	if o := l.Wait(l.Submit(together)); len(o.Logged) != len(together) {
+		t.Fatalf("%+v", o)
+	}
+	var wg sync.WaitGroup
+	for i := range 9 {
+		wg.Go(func() { sendStraight(t, l, fmt.Sprint(i), "one of ten") })
+	}
+	until(t, "nine wait for a tenth", func() bool { n, wanted := gathered(); return n == 9 && wanted == 10 })
+	sendStraight(t, l, "9", "the tenth")
+	wg.Wait()
+}
+
+// A smaller group than the one before it goes when the time has come.
+func TestGroupsArePaced(t *testing.T) {
+	b := newBroker(t).start()
+	cfg := config(b)
+	cfg.AckWithin, cfg.Pace = patience, 200*time.Millisecond
+	l, _ := newLane(t, cfg, spool.OS())
+	warm(t, l)
+	begin := time.Now()
+	if o := l.Wait(l.Submit(append(record("a", "a"), record("b", "b")...))); len(o.Logged) != 2 {
+		t.Fatalf("%+v", o)
+	}
+	sendStraight(t, l, "c", "c")
+	if took := time.Since(begin); took < cfg.Pace {
+		t.Errorf("one record left %s after two, earlier than %s", took, cfg.Pace)
+	}
+}
+
 func TestBrokerThatStartsLater(t *testing.T) {
 	b := newBroker(t)
 	l, sp := newLane(t, config(b), spool.OS())
@@ -505,7 +553,7 @@ func TestStopLeavesTheRestInTheSpool(t *testing.T) {
 
 func TestConfigNamesEveryBrokenRule(t *testing.T) {
 	err := Config{}.Validate()
-	for _, rule := range []string{"brokers", "ack_within", "group_records"} {
+	for _, rule := range []string{"brokers", "ack_within", "pace", "group_records"} {
 		if err == nil || !strings.Contains(err.Error(), rule) {
 			t.Errorf("%s is not named in %v", rule, err)
 		}

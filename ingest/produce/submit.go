@@ -28,9 +28,9 @@ func (l *Lane) Submit(records []*kgo.Record) Ticket {
 		return Ticket{records: records}
 	}
 	g.records = append(g.records, records...)
-	idle := l.sent == nil
+	wake := len(g.records) >= l.wake
 	l.mu.Unlock()
-	if idle {
+	if wake {
 		signal(l.ready)
 	}
 	return Ticket{records: records, group: g}
