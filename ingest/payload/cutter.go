@@ -42,7 +42,7 @@ func (c *cutter) key() ([]byte, error) {
 		return nil, c.fail("expected a member name")
 	}
 	start := c.pos
-	if err := c.str(); err != nil {
+	if err := c.closed(); err != nil {
 		return nil, err
 	}
 	raw := c.data[start:c.pos]
@@ -61,10 +61,8 @@ func (c *cutter) key() ([]byte, error) {
 // scalar must have ended. Brackets are counted, not matched: who validates the item sees the rest.
 func (c *cutter) skip() error {
 	switch c.peek() {
-	case '{', '[':
-		return c.container()
-	case '"':
-		return c.str()
+	case '{', '[', '"':
+		return c.closed()
 	}
 	start := c.pos
 	for c.pos < len(c.data) {
@@ -80,55 +78,13 @@ func (c *cutter) skip() error {
 	return c.fail("expected a value")
 }
 
-func (c *cutter) container() error {
-	depth := 0
-	data, i := c.data, c.pos
-	for i < len(data) {
-		switch marks[data[i]] {
-		case opening:
-			depth++
-		case closing:
-			if depth--; depth == 0 {
-				c.pos = i + 1
-				return nil
-			}
-		case quote:
-			c.pos = i
-			if err := c.str(); err != nil {
-				return err
-			}
-			i = c.pos
-			continue
-		}
-		i++
+// closed moves behind a string, an object or an array.
+func (c *cutter) closed() error {
+	end, ok := jsonscan.Skip(c.data, c.pos)
+	if !ok {
+		c.pos = len(c.data)
+		return c.fail("")
 	}
-	c.pos = i
-	return c.fail("unterminated value")
+	c.pos = end
+	return nil
 }
-
-// str skips a string. Keys and values are short: a plain loop beats the search functions.
-func (c *cutter) str() error {
-	data, i := c.data, c.pos+1
-	for i < len(data) {
-		switch data[i] {
-		case '"':
-			c.pos = i + 1
-			return nil
-		case '\\':
-			i++
-		}
-		i++
-	}
-	c.pos = len(data)
-	return c.fail("unterminated string")
-}
-
-type mark uint8
-
-const (
-	opening mark = iota + 1
-	closing
-	quote
-)
-
-var marks = [256]mark{'{': opening, '[': opening, '}': closing, ']': closing, '"': quote}

@@ -106,10 +106,22 @@ func skip(data []byte, pos int) int {
 	return pos
 }
 
+// Skip is where the object, array or string ends that begins at pos, in text that need not be valid: brackets
+// are counted, not matched. It answers false where the text ends first.
+func Skip(data []byte, pos int) (end int, closed bool) {
+	if data[pos] == '"' {
+		end, _ = skipString(data, pos)
+	} else {
+		end = skipContainer(data, pos)
+	}
+	return end, end <= len(data)
+}
+
 // ends tells what can come after a number or a literal.
 func ends(c byte) bool { return c == ',' || c == '}' || c == ']' || c <= ' ' }
 
-// skipString is where the string ends that begins at pos, and whether there are escapes in it.
+// skipString is where the string ends that begins at pos, and whether there are escapes in it. One that does
+// not end ends behind the text.
 func skipString(data []byte, pos int) (end int, escaped bool) {
 	pos++
 	for {
@@ -124,7 +136,7 @@ func skipString(data []byte, pos int) (end int, escaped bool) {
 			pos++
 		}
 		if pos >= len(data) {
-			return len(data), escaped
+			return len(data) + 1, escaped
 		}
 		if data[pos] == '"' {
 			return pos + 1, escaped
@@ -140,6 +152,7 @@ func quoteOrBackslash(x uint64) uint64 {
 	return ((quote - low) | (backslash - low)) &^ x & high
 }
 
+// skipContainer is where the object or array ends that begins at pos: behind the text, if it does not.
 func skipContainer(data []byte, pos int) int {
 	depth := 0
 	for pos < len(data) {
@@ -156,5 +169,5 @@ func skipContainer(data []byte, pos int) int {
 		}
 		pos++
 	}
-	return pos
+	return len(data) + 1
 }

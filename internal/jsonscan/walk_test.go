@@ -98,3 +98,20 @@ func BenchmarkWalk(b *testing.B) {
 		}
 	}
 }
+
+func TestSkip(t *testing.T) {
+	for _, c := range []struct {
+		text   string
+		end    int
+		closed bool
+	}{
+		{`"a",`, 3, true}, {`"a\"b"`, 6, true}, {`"0123456789\\" "`, 14, true},
+		{`{"}":[1,{}]},{}`, 12, true}, {`[]`, 2, true}, {`[}`, 2, true},
+		{`"a`, 0, false}, {`"a\"`, 0, false}, {`"a\`, 0, false}, {`"`, 0, false}, {`{"a":1`, 0, false}, {`{"a`, 0, false}, {`[`, 0, false}, {`["\`, 0, false},
+	} {
+		end, closed := Skip([]byte(c.text), 0)
+		if closed != c.closed || closed && end != c.end {
+			t.Errorf("%s ends at %d, %v; want %d, %v", c.text, end, closed, c.end, c.closed)
+		}
+	}
+}
