@@ -85,7 +85,7 @@ func profile(path string) error {
 }
 
 func serveEdge() (string, func() error, error) {
-	ingest.OversubscribeProcessors()
+	ingest.TuneRuntime()
 	e, err := edge.Start(context.Background(), strings.Split(os.Getenv(envBrokers), ","), os.Getenv(envDir), prometheus.NewRegistry())
 	if err != nil {
 		return "", nil, err

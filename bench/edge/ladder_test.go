@@ -55,7 +55,7 @@ type held struct {
 }
 
 func serveLadder() (string, func() error, error) {
-	ingest.OversubscribeProcessors() // as the edge does
+	ingest.TuneRuntime() // as the edge does
 	var s step = bodyOnly{}
 	var err error
 	switch os.Getenv(envRung) {

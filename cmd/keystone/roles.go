@@ -278,7 +278,7 @@ func (c *edgeCmd) Run(a *app) error {
 	if err := c.resolve(needStore | needBrokers); err != nil {
 		return err
 	}
-	ingest.OversubscribeProcessors()
+	ingest.TuneRuntime()
 	return serve(a, c.roleFlags, func(ctx context.Context, r *roles) error {
 		addr, err := r.startEdge(ctx, &c.target, c.edgeFlags)
 		if err == nil {
