@@ -2,6 +2,7 @@ package erase
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,36 @@ func (p *Person) pages(ctx context.Context, set *shard.Set) ([]uint64, error) {
 	}
 	slices.Sort(found) // the same statement, when it is said again
 	return found, nil
+}
+
+// pageDays removes the pages. They are asked for when no rollup can be filled from the person's views any more:
+// once events has lost those, nobody could tell whose page came back.
+func (r *remover) pageDays(ctx context.Context) error {
+	if err := r.hide(ctx); err != nil {
+		return fmt.Errorf("hide views from the rollups: %w", err)
+	}
+	if err := r.quiet(ctx); err != nil {
+		return err
+	}
+	pages, err := r.pages(ctx, r.set)
+	if err != nil {
+		return err
+	}
+	return r.remove(ctx, "page_days", r.hashes(pageKey, pages))
+}
+
+// hide makes the person's views those of a bot, which no rollup takes. They are gone from events in a moment; until
+// then they, too, tell whose the pages are, also to who goes on after this one was stopped.
+func (r *remover) hide(ctx context.Context) error {
+	conditions := joined(r.events())
+	for i, condition := range conditions {
+		conditions[i] = "event_type = 'page' AND device_class != 'bot' AND (" + condition + ")"
+	}
+	rows, err := count(ctx, r.set, "events", conditions)
+	if err != nil {
+		return err
+	}
+	return r.change(ctx, "events", "UPDATE device_class = 'bot'", conditions, rows)
 }
 
 const openedPages = `

@@ -16,7 +16,9 @@ import (
 
 // Remove removes the person's rows, table by table, each from all shards before the next one. It tells how
 // many there are of each before it removes them: who is stopped then knows it. The order matters to one who
-// is stopped half-way: what tells of other rows goes last, and may tell of another shard's.
+// is stopped half-way: what tells of other rows goes last, and may tell of another shard's. Her events tell which
+// pages are hers, and rollups are filled from them: so that no sink brings a page back in between, they are no
+// rollup's any more before the first page goes.
 //
 // Every shard is told the same. A Replicated database of several shards passes an ALTER … DELETE on to all
 // of them, so that no condition may be true of one shard only.
@@ -106,12 +108,17 @@ func (r *remover) remove(ctx context.Context, table string, conditions []string)
 	if err := r.tell(table, total(table, rows)); err != nil {
 		return err
 	}
+	return r.change(ctx, table, "DELETE", conditions, rows)
+}
+
+// change changes the rows for which a condition holds, of which there are so many on each shard.
+func (r *remover) change(ctx context.Context, table, how string, conditions []string, rows []uint64) error {
 	return r.set.Each(func(i int, conn driver.Conn) error {
 		if rows[i] == 0 && !r.replicated {
 			return nil
 		}
 		for _, condition := range conditions {
-			if err := mutate(ctx, conn, "ALTER TABLE "+r.set.Local(table)+" DELETE WHERE "+condition); err != nil {
+			if err := mutate(ctx, conn, "ALTER TABLE "+r.set.Local(table)+" "+how+" WHERE "+condition); err != nil {
 				return err
 			}
 		}
@@ -194,10 +201,15 @@ SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 
 // touched waits for who may be filling the rollups from rows of events that are gone now: a sink does so
 // at its start.
 func (r *remover) touched(ctx context.Context) error {
-	if err := r.set.Each(func(_ int, conn driver.Conn) error { return quiet(ctx, conn) }); err != nil {
+	if err := r.quiet(ctx); err != nil {
 		return err
 	}
 	return r.remove(ctx, "touches", r.touches())
+}
+
+// quiet waits until nobody fills rollups from what events had before the last change.
+func (r *remover) quiet(ctx context.Context) error {
+	return r.set.Each(func(_ int, conn driver.Conn) error { return quiet(ctx, conn) })
 }
 
 func quiet(ctx context.Context, conn driver.Conn) error {
@@ -256,14 +268,6 @@ func (r *remover) ordered(ctx context.Context) error {
 		return err
 	}
 	return r.remove(ctx, "orders", append(r.hashes(orderKey, orders), r.profiles("profile_id")...))
-}
-
-func (r *remover) pageDays(ctx context.Context) error {
-	pages, err := r.pages(ctx, r.set)
-	if err != nil {
-		return err
-	}
-	return r.remove(ctx, "page_days", r.hashes(pageKey, pages))
 }
 
 // gather asks all shards, and puts their answers together.

@@ -5,10 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/analytics/shard"
+	"github.com/keystone-cdp/keystone/internal/embedded/enginetest"
 	"github.com/keystone-cdp/keystone/internal/event"
 )
 
@@ -159,13 +161,27 @@ func (r *rig) put(rows ...logged) *shard.Set {
 		r.t.Fatal(err)
 	}
 	for _, row := range rows {
-		at := noon.Add(time.Duration(row.offset) * time.Millisecond)
-		if err := set.Of(row.partition).Exec(r.t.Context(), `INSERT INTO `+set.Local(tableEvents)+` (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, topic, partition, offset, loaded_at)
-VALUES ($1, $2, 'page', $3, $4, $4, 'shop.example', '/', 'fall', $5, $6, $7, $4)`, tenant, row.message, node("anonymous", "d"), at, event.TopicEvents, row.partition, row.offset); err != nil {
-			r.t.Fatal(err)
-		}
+		r.putOn(set.Of(row.partition), set, row)
 	}
 	return set
+}
+
+func (r *rig) putOn(conn driver.Conn, set *shard.Set, row logged) {
+	r.t.Helper()
+	at := noon.Add(time.Duration(row.offset) * time.Millisecond)
+	if err := conn.Exec(r.t.Context(), `INSERT INTO `+set.Local(tableEvents)+` (tenant_id, message_id, event_type, profile_node, timestamp, received_at, host, path, utm_campaign, topic, partition, offset, loaded_at)
+VALUES ($1, $2, 'page', $3, $4, $4, 'shop.example', '/', 'fall', $5, $6, $7, $4)`, tenant, row.message, node("anonymous", "d"), at, event.TopicEvents, row.partition, row.offset); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// note notes a copy down where its row is.
+func (r *rig) note(conn driver.Conn, set *shard.Set, partition int32, offset int64) {
+	r.t.Helper()
+	if err := conn.Exec(r.t.Context(), `INSERT INTO `+set.Local(tableRemovedCopies)+` (tenant_id, day, topic, partition, offset)
+VALUES ($1, $2, $3, $4, $5)`, tenant, noon, event.TopicEvents, partition, offset); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // A process that has noted a copy down may die before it has taken it out. Whoever comes next does; but a note
@@ -178,10 +194,7 @@ func TestNotedCopiesAreTakenOut(t *testing.T) {
 		partition int32
 		offset    int64
 	}{{0, 4}, {0, 7}, {1, 9}, {1, 10}, {1, 11}} {
-		if err := set.Of(note.partition).Exec(t.Context(), `INSERT INTO `+set.Local(tableRemovedCopies)+` (tenant_id, day, topic, partition, offset)
-VALUES ($1, $2, $3, $4, $5)`, tenant, noon, event.TopicEvents, note.partition, note.offset); err != nil {
-			t.Fatal(err)
-		}
+		r.note(set.Of(note.partition), set, note.partition, note.offset)
 	}
 	s := r.newSink()
 	s.others.now = func() time.Time { return noon }
@@ -191,6 +204,28 @@ VALUES ($1, $2, $3, $4, $5)`, tenant, noon, event.TopicEvents, note.partition, n
 		}
 	}
 	r.want("4|once\n5|twice\n6|\n7|\n11|", "SELECT offset, message_id FROM events ORDER BY offset")
+	if got := testutil.ToFloat64(s.metrics.settled); got != 1 {
+		t.Errorf("%v copies were taken out", got)
+	}
+}
+
+// Shards may have been added since it was noted down: then the partition is another shard's, and its older rows are
+// where they were.
+func TestNotedCopiesOfAnotherShard(t *testing.T) {
+	if enginetest.ClickHouseCluster() == "" {
+		t.Skip("a part of make test-shards, which runs the other tests on shards as well")
+	}
+	r := newRig(t)
+	set := r.put(logged{"once", 0, 4}, logged{"twice", 0, 5}, logged{"new", 1, 12})
+	before := set.First() // whose partition 1 was
+	r.putOn(before, set, logged{"twice", 1, 9})
+	r.note(before, set, 1, 9)
+	s := r.newSink()
+	s.others.now = func() time.Time { return noon }
+	if err := s.others.remember(t.Context(), tp{event.TopicEvents, 1}); err != nil {
+		t.Fatal(err)
+	}
+	r.want("4|once\n5|twice\n12|new", "SELECT offset, message_id FROM events ORDER BY offset")
 	if got := testutil.ToFloat64(s.metrics.settled); got != 1 {
 		t.Errorf("%v copies were taken out", got)
 	}

@@ -60,8 +60,10 @@ func (o *others) remember(ctx context.Context, at tp) error {
 			return err
 		}
 	}
-	if err := o.settleNoted(ctx, set, at); err != nil {
-		return err
+	for i := range set.All() {
+		if err := o.settleNoted(ctx, set, place{at, i}); err != nil {
+			return err
+		}
 	}
 	o.next[at] = end
 	return nil
@@ -90,7 +92,8 @@ func (o *others) follow(ctx context.Context, at tp, from int64) error {
 	if err != nil {
 		return err
 	}
-	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(newRows, set.Local(tableEvents)), at.topic, at.partition, from, now.Add(-o.window).UnixMilli())
+	here := place{at, shard.OfPartition(at.partition, len(set.All()))}
+	rows, err := set.All()[here.shard].Query(ctx, fmt.Sprintf(newRows, set.Local(tableEvents)), at.topic, at.partition, from, now.Add(-o.window).UnixMilli())
 	if err != nil {
 		return fmt.Errorf("read new messages of %s: %w", at, err)
 	}
@@ -114,7 +117,7 @@ func (o *others) follow(ctx context.Context, at tp, from int64) error {
 		return fmt.Errorf("read new messages of %s: %w", at, err)
 	}
 	for some := range slices.Chunk(twice, maxSuspects) {
-		if err := o.settle(ctx, set, at, some); err != nil {
+		if err := o.settle(ctx, set, here, some); err != nil {
 			return err
 		}
 	}
@@ -152,7 +155,7 @@ const atOffsets = `topic = $1 AND partition = $2 AND offset IN $3`
 
 // settle takes the later copies of messages out of the table that two processes took at once: all but
 // the first of each, the same ones whoever asks.
-func (o *others) settle(ctx context.Context, set *shard.Set, at tp, offsets []int64) error {
+func (o *others) settle(ctx context.Context, set *shard.Set, at place, offsets []int64) error {
 	copies, err := o.copies(ctx, set, at, offsets)
 	if err != nil {
 		return fmt.Errorf("look for copies of messages of %s: %w", at, err)
@@ -187,8 +190,9 @@ WHERE topic = $1 AND partition = $2 AND loaded_at >= fromUnixTimestamp64Milli($3
 
 // settleNoted does again what a process has not done that died after it had noted copies down. The note alone takes
 // nothing out: in another log its place is another event's, and all events without an id would be one message.
-func (o *others) settleNoted(ctx context.Context, set *shard.Set, at tp) error {
-	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(notedCopies, set.Local(tableEvents), set.Local(tableRemovedCopies)),
+// A note is where its row is, which may be another shard than the partition's, from before there were more.
+func (o *others) settleNoted(ctx context.Context, set *shard.Set, at place) error {
+	rows, err := set.All()[at.shard].Query(ctx, fmt.Sprintf(notedCopies, set.Local(tableEvents), set.Local(tableRemovedCopies)),
 		at.topic, at.partition, o.now().Add(-o.window).UnixMilli())
 	if err != nil {
 		return fmt.Errorf("read noted copies of %s: %w", at, err)
@@ -214,8 +218,8 @@ func (o *others) settleNoted(ctx context.Context, set *shard.Set, at tp) error {
 }
 
 // copies are all rows, on any shard, of the messages of some.
-func (o *others) copies(ctx context.Context, set *shard.Set, at tp, offsets []int64) (map[message][]messageCopy, error) {
-	rows, err := set.Of(at.partition).Query(ctx, fmt.Sprintf(messagesOf, set.Local(tableEvents)), at.topic, at.partition, offsets)
+func (o *others) copies(ctx context.Context, set *shard.Set, at place, offsets []int64) (map[message][]messageCopy, error) {
+	rows, err := set.All()[at.shard].Query(ctx, fmt.Sprintf(messagesOf, set.Local(tableEvents)), at.topic, at.partition, offsets)
 	if err != nil {
 		return nil, err
 	}

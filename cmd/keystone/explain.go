@@ -25,8 +25,8 @@ type explainCmd struct {
 // Help is shown below the usage.
 func (explainCmd) Help() string {
 	return `Who made the profile and when, which profiles went into it and because of which messages, what it is
-called, and why each attribute is what it is: by which event or merge, and by which rule. The id of a
-profile that was merged leads to the live one.
+called, what events stated of it and was refused, and why each attribute is what it is: by which event or
+merge, and by which rule. The id of a profile that was merged leads to the live one.
 
 Examples:
   keystone explain --tenant demo --who email:ann@example.com
@@ -41,6 +41,7 @@ type explanation struct {
 	CreatedBy   *store.IdentifierRow  `json:"created_by,omitempty"` // its profile_id: who owns it now
 	Identifiers []store.IdentifierRow `json:"identifiers"`          // closed spans included
 	Merges      []store.MergeRow      `json:"merges"`               // those taken back included
+	Conflicts   []store.ConflictRow   `json:"conflicts"`            // the newest, oldest first
 	Path        string                `json:"path,omitempty"`
 	Lineage     []explained           `json:"lineage"` // of the path, oldest first; without one the newest of each, by path
 }
@@ -67,7 +68,10 @@ func (c *explainCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		profile, _, err := c.find(a, reader, &tenant)
+		profile, asked, err := c.find(a, reader, &tenant)
+		if errors.Is(err, store.ErrUnknownProfile) {
+			return whyNobody(a, reader, tenant.ID, asked, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -82,6 +86,9 @@ func (c *explainCmd) explain(a *app, reader *store.Store, tenant, profile uuid.U
 	}
 	x := explanation{Profile: known.Profile, Asked: known.Asked, CreatedBy: known.CreatedBy, Identifiers: known.Spans,
 		Merges: known.Merges, Path: c.Path}
+	if x.Conflicts, err = conflictsOf(a, reader, tenant, &known); err != nil {
+		return err
+	}
 	h := historian{app: a, reader: reader, tenant: tenant, merges: known.Merges}
 	if c.Path != "" {
 		x.Lineage, err = h.path(c.Path, x.Profile.ProfileID, x.Profile.Version, 0)

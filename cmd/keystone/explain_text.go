@@ -45,6 +45,7 @@ func writeExplanation(w io.Writer, x *explanation) error {
 	for i := range x.Merges {
 		writeMerge(&b, &x.Merges[i], p.ProfileID)
 	}
+	writeConflicts(&b, x.Conflicts, p.ProfileID)
 	if x.Path == "" {
 		fmt.Fprintf(&b, "\nwhy the attributes are what they are: the newest change of each\n")
 	} else {

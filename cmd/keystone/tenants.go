@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/google/uuid"
@@ -12,6 +13,7 @@ import (
 	"github.com/keystone-cdp/keystone/analytics/schema"
 	"github.com/keystone-cdp/keystone/analytics/shard"
 	"github.com/keystone-cdp/keystone/internal/control"
+	"github.com/keystone-cdp/keystone/internal/event"
 )
 
 type tenantsCmd struct {
@@ -79,6 +81,9 @@ Settings:
   retention_days  how long ClickHouse keeps events, by their event time (default: for ever).
                   Rollups forget with them; profiles, orders and lineage stay
 
+Of two changes at the same moment both are made, one after the other: each changes only what its
+file names, and where both name the same, the later one counts.
+
 Edges follow a change within 10 seconds. A change of retention_days alters the table of events,
 and so needs the DSN of ClickHouse as well; rows go as it merges parts, within some hours.
 
@@ -101,48 +106,67 @@ func (c *tenantsSetCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		settings, err := tenant.Settings.Overlay(text)
-		if err != nil {
-			return fmt.Errorf("new settings: %w", err)
-		}
-		forgets := settings.RetentionDays != tenant.Settings.RetentionDays
-		if forgets { // before anything is set: it may not be there
-			if err := c.resolve(needStore | needClickHouse); err != nil {
-				return fmt.Errorf("retention_days changes, and lives in ClickHouse: %w", err)
+		before, after, err := plane.ChangeSettings(a.ctx, tenant.ID, func(s event.Settings) (event.Settings, error) {
+			changed, err := s.Overlay(text)
+			if err != nil {
+				return s, fmt.Errorf("new settings: %w", err)
 			}
-		}
-		if err := plane.SetSettings(a.ctx, tenant.ID, settings); err != nil {
+			if changed.RetentionDays != s.RetentionDays { // before anything is set: it may not be there
+				if err := c.resolve(needStore | needClickHouse); err != nil {
+					return s, fmt.Errorf("retention_days changes, and lives in ClickHouse: %w", err)
+				}
+			}
+			return changed, nil
+		})
+		if err != nil {
 			return err
 		}
-		if forgets {
+		if after.RetentionDays != before.RetentionDays {
 			if err := retain(a.ctx, plane, c.ClickhouseDSN); err != nil {
 				return fmt.Errorf("the settings are set, but retention_days is not in force yet (`keystone migrate` tries again): %w", err)
 			}
 		}
-		return printJSON(a, settings)
+		return printJSON(a, after)
 	})
 }
 
 // retain puts into force what the tenants say about how long events are kept, on every shard.
 func retain(ctx context.Context, plane *control.Plane, clickhouseDSN string) error {
-	tenants, err := plane.Tenants(ctx)
-	if err != nil {
-		return err
-	}
-	days := map[uuid.UUID]int{}
-	for _, t := range tenants {
-		days[t.ID] = t.Settings.RetentionDays
-	}
-	dsns, err := shard.DSNs(ctx, clickhouseDSN, "")
-	if err != nil {
-		return err
-	}
-	for _, dsn := range dsns {
-		if err := retainOn(ctx, dsn, days); err != nil {
+	return enforce(func() (map[uuid.UUID]int, error) {
+		days := map[uuid.UUID]int{}
+		tenants, err := plane.Tenants(ctx)
+		for _, t := range tenants {
+			days[t.ID] = t.Settings.RetentionDays
+		}
+		return days, err
+	}, func(days map[uuid.UUID]int) error {
+		dsns, err := shard.DSNs(ctx, clickhouseDSN, "")
+		if err != nil {
 			return err
 		}
+		for _, dsn := range dsns {
+			if err := retainOn(ctx, dsn, days); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// enforce has what the tenants say put into force, again where they say something else by then: of two who do so at
+// once the one who comes last may have asked first.
+func enforce(say func() (map[uuid.UUID]int, error), put func(map[uuid.UUID]int) error) error {
+	said, err := say()
+	for err == nil {
+		before := said
+		if err = put(before); err != nil {
+			break
+		}
+		if said, err = say(); err == nil && maps.Equal(said, before) {
+			return nil
+		}
 	}
-	return nil
+	return err
 }
 
 func retainOn(ctx context.Context, dsn string, days map[uuid.UUID]int) (err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -62,6 +63,52 @@ func TestUnmergeAndExplain(t *testing.T) {
 	d.keystone(t, "unmerge", "--resend") // nothing is left: no harm
 	if text := d.keystone(t, "explain", "--tenant", "demo", "--who", "crm_id:crm-7"); !strings.Contains(text, "taken back 2") || !strings.Contains(text, "the merge that brought it was taken back") {
 		t.Errorf("explain does not tell of the unmerge:\n%s", text)
+	}
+	d.stop(t)
+}
+
+// Two who give one address stay two, and both are told why; so is who asks for an address that was refused.
+func TestExplainTellsWhatWasRefused(t *testing.T) {
+	d := startDev(t, lived(t))
+	var events []string
+	add := func(identity string) {
+		events = append(events, fmt.Sprintf(`{"message_id":"r%d","identity":%s,"event_type":"identify"}`, len(events), identity))
+	}
+	add(`{"crm_id":"ann","email":"shared@example.com"}`)
+	add(`"bob"`)
+	add(`{"crm_id":"bob","email":"shared@example.com"}`) // r2
+	for i := range 5 {
+		add(fmt.Sprintf(`{"crm_id":"ann","email":"ann%d@example.com"}`, i)) // r7 names the sixth
+	}
+	d.ingest(t, events...)
+	d.settle(t)
+	profile := func(who string) string {
+		t.Helper()
+		return fields(t, d.keystone(t, "explain", "--tenant", "demo", "--who", who, "--json"))["profile"].(map[string]any)["profile_id"].(string)
+	}
+	ann, bob := profile("crm_id:ann"), profile("crm_id:bob")
+	merge := ` merge_limit: profile ` + ann + ` is called email "shared@example.com" and was not merged: together they have more of kind crm_id than one may
+      by message "r2", event time `
+	link := ` link_limit: email "ann4@example.com" was not linked, and the profile has as many of kind email as it may
+      by message "r7", event time `
+	for who, told := range map[string][]string{
+		"crm_id:ann": {"\nrefused\n", merge, ", which counts for profile " + bob + "\n", link},
+		"crm_id:bob": {"\nrefused\n", merge},
+	} {
+		text := d.keystone(t, "explain", "--tenant", "demo", "--who", who)
+		for _, part := range told {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: explain does not say %q:\n%s", who, part, text)
+			}
+		}
+	}
+	if got := fields(t, d.keystone(t, "explain", "--tenant", "demo", "--who", "crm_id:bob", "--json"))["conflicts"].([]any); len(got) != 1 || got[0].(map[string]any)["other_profile_id"] != ann {
+		t.Errorf("%v", got)
+	}
+	for who, part := range map[string]string{"email:ann4@example.com": `(link_limit, by message "r7", which counts for profile ` + ann + ")", "email:never@example.com": "nobody is called that"} {
+		if out, err := d.try("explain", "--tenant", "demo", "--who", who); err == nil || !strings.Contains(err.Error()+out, part) {
+			t.Errorf("%s: %v\n%s", who, err, out)
+		}
 	}
 	d.stop(t)
 }

@@ -24,7 +24,7 @@ var (
 	ErrInvalid       = errors.New("invalid")
 )
 
-// maxRetries bounds how often a statement that met another's transaction is run again.
+// maxRetries bounds how often a statement or a transaction that met another's transaction is run again.
 const maxRetries = 10
 
 // Plane is the control plane of one state store. It is safe for concurrent use.
@@ -56,6 +56,13 @@ func (p *Plane) exec(ctx context.Context, text string, args ...any) (n int64, er
 		return err
 	})
 	return n, err
+}
+
+// inTx runs fn in a serializable transaction, again where it met others': it must have no effect but through tx.
+func (p *Plane) inTx(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	return retry(ctx, func(ctx context.Context) error {
+		return pgx.BeginTxFunc(ctx, p.pool, pgx.TxOptions{IsoLevel: pgx.Serializable}, func(tx pgx.Tx) error { return fn(ctx, tx) })
+	})
 }
 
 func retry(ctx context.Context, fn func(context.Context) error) error {

@@ -71,12 +71,17 @@ func TestTenants(t *testing.T) {
 	}
 }
 
+func set(p *Plane, tenant uuid.UUID, s event.Settings) error {
+	_, _, err := p.ChangeSettings(context.Background(), tenant, func(event.Settings) (event.Settings, error) { return s, nil })
+	return err
+}
+
 func TestSettings(t *testing.T) {
 	p, _ := newPlane(t)
 	a, b := newTenant(t, p, "a"), newTenant(t, p, "b")
 	s := event.DefaultSettings()
 	s.DefaultRegion, s.PromoteTraits, s.Kinds, s.Limits = "DE", false, []string{"loyalty"}, map[string]int{"loyalty": 3}
-	if err := p.SetSettings(t.Context(), a.ID, s); err != nil {
+	if err := set(p, a.ID, s); err != nil {
 		t.Fatal(err)
 	}
 	got, err := p.Settings(t.Context(), []uuid.UUID{a.ID, b.ID, uuid.New()})
@@ -85,10 +90,10 @@ func TestSettings(t *testing.T) {
 	}
 	bad := s
 	bad.Limits = map[string]int{"other": 0}
-	if err := p.SetSettings(t.Context(), a.ID, bad); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "limits.other") {
+	if err := set(p, a.ID, bad); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "limits.other") {
 		t.Errorf("bad settings: %v", err)
 	}
-	if err := p.SetSettings(t.Context(), uuid.New(), s); !errors.Is(err, ErrUnknownTenant) {
+	if err := set(p, uuid.New(), s); !errors.Is(err, ErrUnknownTenant) {
 		t.Errorf("settings of no tenant: %v", err)
 	}
 }
@@ -98,7 +103,7 @@ func TestKeys(t *testing.T) {
 	a, b := newTenant(t, p, "a"), newTenant(t, p, "b")
 	settings := event.DefaultSettings()
 	settings.DefaultRegion = "FR"
-	if err := p.SetSettings(t.Context(), a.ID, settings); err != nil {
+	if err := set(p, a.ID, settings); err != nil {
 		t.Fatal(err)
 	}
 	spec := KeySpec{Tenant: a.ID, Scope: Tracker, Label: "web", Origins: []string{"https://shop.example", "http://localhost:8080"}, Rate: 12.5, Burst: 50}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -19,6 +20,7 @@ var (
 	tenantList        = sql.Statement("tenant_list")
 	tenantBySlug      = sql.Statement("tenant_by_slug")
 	tenantByID        = sql.Statement("tenant_by_id")
+	tenantLock        = sql.Statement("tenant_lock")
 	tenantSetSettings = sql.Statement("tenant_set_settings")
 	tenantSettings    = sql.Statement("tenant_settings")
 )
@@ -90,24 +92,43 @@ func unknownTenant(ref string) error {
 	return fmt.Errorf("%w %q: keystone tenants list prints those there are", ErrUnknownTenant, ref)
 }
 
-// SetSettings replaces a tenant's settings. What event.Settings.Validate says against them is
+// ChangeSettings sets a tenant's settings to what change makes of those it has, and answers both. No other change
+// comes between: of two at once the later one changes what the earlier one has made. So change may run again, and has
+// no effect of its own; an error of it changes nothing. What event.Settings.Validate says against the result is
 // ErrInvalid. Edges and processors follow within their caches' time.
-func (p *Plane) SetSettings(ctx context.Context, tenant uuid.UUID, s event.Settings) error {
-	if err := s.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	text, err := json.Marshal(s)
+func (p *Plane) ChangeSettings(ctx context.Context, tenant uuid.UUID, change func(event.Settings) (event.Settings, error)) (before, after event.Settings, err error) {
+	err = p.inTx(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		if before, err = lockSettings(ctx, tx, tenant); err != nil {
+			return err
+		}
+		if after, err = change(before); err != nil {
+			return err
+		}
+		if err := after.Validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		text, err := json.Marshal(after)
+		if err != nil {
+			return fmt.Errorf("write tenant settings: %w", err)
+		}
+		_, err = tx.Exec(ctx, tenantSetSettings, tenant, string(text))
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("write tenant settings: %w", err)
+		return before, after, fmt.Errorf("set tenant settings: %w", err)
 	}
-	n, err := p.exec(ctx, tenantSetSettings, tenant, string(text))
-	if err != nil {
-		return fmt.Errorf("set tenant settings: %w", err)
+	return before, after, nil
+}
+
+func lockSettings(ctx context.Context, tx pgx.Tx, tenant uuid.UUID) (event.Settings, error) {
+	var text string
+	switch err := tx.QueryRow(ctx, tenantLock, tenant).Scan(&text); {
+	case errors.Is(err, pgx.ErrNoRows):
+		return event.Settings{}, ErrUnknownTenant
+	case err != nil:
+		return event.Settings{}, err
 	}
-	if n == 0 {
-		return ErrUnknownTenant
-	}
-	return nil
+	return event.ParseSettings([]byte(text))
 }
 
 // Settings are those of the tenants among ids that exist.

@@ -19,10 +19,11 @@ import (
 )
 
 var (
-	explainProfile = sql.Statement("explain_profile")
-	explainCreator = sql.Statement("explain_creator")
-	explainMerges  = sql.Statement("explain_merges")
-	explainLineage = sql.Statement("explain_lineage")
+	explainProfile   = sql.Statement("explain_profile")
+	explainCreator   = sql.Statement("explain_creator")
+	explainMerges    = sql.Statement("explain_merges")
+	explainConflicts = sql.Statement("explain_conflicts")
+	explainLineage   = sql.Statement("explain_lineage")
 )
 
 // ErrUnknownProfile says that a tenant has no profile of that id.
@@ -152,6 +153,14 @@ func (s *Store) mergesOf(ctx context.Context, tenant, id uuid.UUID) ([]MergeRow,
 	slices.SortFunc(all, func(a, b MergeRow) int {
 		return cmp.Or(a.MergedAt.Compare(b.MergedAt), cmp.Compare(a.Winner.Version, b.Winner.Version))
 	})
+	return all, err
+}
+
+// ConflictsOf are what events stated of profiles or of identifiers and was refused, oldest first: of more than limit,
+// the newest.
+func (s *Store) ConflictsOf(ctx context.Context, tenant uuid.UUID, profiles, nodes []uuid.UUID, limit int) ([]ConflictRow, error) {
+	all, err := read(ctx, s, "conflicts", scanConflict, explainConflicts, tenant, uuidColumn(profiles), uuidColumn(nodes), int64(limit))
+	slices.Reverse(all)
 	return all, err
 }
 

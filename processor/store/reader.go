@@ -240,16 +240,21 @@ func (s *Store) Conflicts(ctx context.Context, tenant uuid.UUID) iter.Seq2[Confl
 	var last uuid.UUID
 	return pages(s.cfg.ReadPage, func() ([]ConflictRow, error) {
 		return read(ctx, s, "conflicts", func(r pgx.CollectableRow, c *ConflictRow) error {
-			var node, other uuid.UUID
-			err := r.Scan(&c.ConflictID, &c.MessageID, &c.ProfileID, &c.Reason, &node, &c.Kind, &c.Value, &c.LimitKind, &other, &c.EventTime, &c.ReceivedAt)
+			err := scanConflict(r, c)
 			last = c.ConflictID
-			if node != uuid.Nil {
-				c.Node = &node
-			}
-			if other != uuid.Nil {
-				c.Other = &other
-			}
 			return err
 		}, exportConflicts, tenant, last, int64(s.cfg.ReadPage))
 	})
+}
+
+func scanConflict(r pgx.CollectableRow, c *ConflictRow) error {
+	var node, other uuid.UUID
+	err := r.Scan(&c.ConflictID, &c.MessageID, &c.ProfileID, &c.Reason, &node, &c.Kind, &c.Value, &c.LimitKind, &other, &c.EventTime, &c.ReceivedAt)
+	if node != uuid.Nil {
+		c.Node = &node
+	}
+	if other != uuid.Nil {
+		c.Other = &other
+	}
+	return err
 }

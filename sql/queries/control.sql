@@ -25,6 +25,13 @@ SELECT tenant_id, settings
 FROM tenants
 WHERE tenant_id = ANY ($1::UUID[]);
 
+-- name: tenant_lock
+-- Who changes settings reads them first: no other change comes between.
+SELECT settings
+FROM tenants
+WHERE tenant_id = $1::UUID
+FOR UPDATE;
+
 -- name: tenant_set_settings
 UPDATE tenants
 SET settings = $2::TEXT

@@ -27,6 +27,17 @@ SELECT l.body, l.undone_at
 FROM profile_merges AS l
 WHERE l.tenant_id = $1::UUID AND l.loser_id = $2::UUID AND l.undone_at IS NOT NULL;
 
+-- name: explain_conflicts
+-- What was refused of these profiles, or because of them, or of these identifiers. No index says who is in a
+-- conflict: this reads all of the tenant's, which are few.
+SELECT c.conflict_id, c.message_id, c.profile_id, c.reason, c.node_id, c.kind, c.value, c.limit_kind, c.other_id,
+       c.event_time, c.received_at
+FROM identity_conflicts AS c
+WHERE c.tenant_id = $1::UUID
+  AND (c.profile_id = ANY ($2::UUID[]) OR c.other_id = ANY ($2::UUID[]) OR c.node_id = ANY ($3::UUID[]))
+ORDER BY c.received_at DESC, c.conflict_id DESC
+LIMIT $4::INT8;
+
 -- name: explain_lineage
 SELECT a.version, a.changes
 FROM attribute_changes AS a
