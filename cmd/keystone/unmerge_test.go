@@ -70,17 +70,19 @@ func TestUnmergeAndExplain(t *testing.T) {
 // Two who give one address stay two, and both are told why; so is who asks for an address that was refused.
 func TestExplainTellsWhatWasRefused(t *testing.T) {
 	d := startDev(t, lived(t))
-	var events []string
+	events := 0
 	add := func(identity string) {
-		events = append(events, fmt.Sprintf(`{"message_id":"r%d","identity":%s,"event_type":"identify"}`, len(events), identity))
+		t.Helper()
+		d.ingest(t, fmt.Sprintf(`{"message_id":"r%d","identity":%s,"event_type":"identify"}`, events, identity))
+		events++
 	}
-	add(`{"crm_id":"ann","email":"shared@example.com"}`)
-	add(`"bob"`)
-	add(`{"crm_id":"bob","email":"shared@example.com"}`) // r2
+	for _, identity := range []string{`{"crm_id":"ann","email":"shared@example.com"}`, `"bob"`, `{"crm_id":"bob","email":"shared@example.com"}`} {
+		add(identity) // bob's are in another partition than ann's; r2 is refused
+		d.settle(t)
+	}
 	for i := range 5 {
 		add(fmt.Sprintf(`{"crm_id":"ann","email":"ann%d@example.com"}`, i)) // r7 names the sixth
 	}
-	d.ingest(t, events...)
 	d.settle(t)
 	profile := func(who string) string {
 		t.Helper()
