@@ -89,7 +89,7 @@ func BenchmarkSink(b *testing.B) { benchTake(b, 0) }
 func BenchmarkSinkSeen(b *testing.B) { benchTake(b, DefaultConfig().SeenMessages) }
 
 func benchTake(b *testing.B, seen int) {
-	records := shopRecords(20_000, event.TopicEvents, 1)
+	records := shopRecords(80*stretch, event.TopicEvents, 1)
 	bytes := 0
 	for _, r := range records {
 		bytes += len(r.Value)
@@ -106,22 +106,17 @@ func benchTake(b *testing.B, seen int) {
 	b.SetBytes(int64(bytes / len(records)))
 	b.ReportAllocs()
 	var stretches []time.Duration
-	i, before, began := 0, machine.CPU(), time.Now()
-	for looked := 0; b.Loop(); {
-		if i == looked {
-			looked += w.look(records[i:])
+	rest, row, before := records, 0, machine.CPU()
+	for ; b.Loop(); row++ {
+		if row%stretch > 0 {
+			continue // with the one before
 		}
-		if err := w.take(b.Context(), records[i]); err != nil {
-			b.Fatal(err)
-		}
-		if i++; i%stretch == 0 {
-			stretches = append(stretches, time.Since(began))
-			began = time.Now()
-		}
-		if i == len(records) {
-			i, looked = 0, 0
+		began := time.Now()
+		takeAll(b, w, rest[:stretch]...)
+		stretches = append(stretches, time.Since(began))
+		if rest = rest[stretch:]; len(rest) == 0 {
+			rest = records
 			w.abandon()
-			began = time.Now()
 		}
 	}
 	reportCPU(b, before, b.N)
@@ -133,7 +128,7 @@ func benchTake(b *testing.B, seen int) {
 
 // stretch is so few rows that most are taken before somebody else has the processor: the median of many tells
 // what a row takes also where the machine's owner is busy and says nothing of it.
-const stretch = 250
+const stretch = 256
 
 // reportCPU tells this process's processor time a row, which the clock does not where the machine is shared.
 func reportCPU(b *testing.B, before time.Duration, rows int) {
@@ -153,15 +148,7 @@ func BenchmarkSinkEngine(b *testing.B) {
 			rows, spent, before := 0, time.Duration(0), machine.CPU()
 			for n := int64(0); b.Loop(); n++ {
 				begin := time.Now()
-				looked := 0
-				for i, record := range records {
-					if i == looked {
-						looked += w.look(records[i:])
-					}
-					if err := w.take(b.Context(), record); err != nil {
-						b.Fatal(err)
-					}
-				}
+				takeAll(b, w, records...)
 				w.batch.suspects = w.batch.suspects[:0]
 				at := span{tp{event.TopicEvents, 0}, n * int64(size), (n+1)*int64(size) - 1, noon}
 				if err := w.flush(b.Context(), at); err != nil {

@@ -45,9 +45,6 @@ func (w *changeWork) rows() int { return w.tables.rows() }
 // marks are copied: the position outlives the batch.
 func (w *changeWork) marks() marks { return maps.Clone(w.taken) }
 
-// look has nothing to do ahead.
-func (w *changeWork) look(records []*kgo.Record) int { return len(records) }
-
 func (w *changeWork) begin(e *erased) { w.erased = e }
 
 func (w *changeWork) abandon() {
@@ -64,12 +61,18 @@ func (w *changeWork) release() {
 	}
 }
 
-func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
+// take takes one: there are few.
+func (w *changeWork) take(ctx context.Context, records []*kgo.Record) (int, error) {
+	w.takeOne(ctx, records[0])
+	return 1, nil
+}
+
+func (w *changeWork) takeOne(ctx context.Context, record *kgo.Record) {
 	source, err := readSource(record.Headers)
 	if err == nil && w.taken.has(source) {
 		w.traces.take(record, resultRepeated)
 		w.metrics.repeated.Inc()
-		return nil
+		return
 	}
 	var c event.Change
 	if err == nil && json.Unmarshal(record.Value, &c) != nil {
@@ -78,7 +81,7 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 	if err != nil {
 		w.traces.take(record, resultSkipped)
 		w.poison.skip(ctx, record, err)
-		return nil
+		return
 	}
 	w.traces.take(record, "")
 	w.taken.add(source)
@@ -86,7 +89,6 @@ func (w *changeWork) take(ctx context.Context, record *kgo.Record) error {
 		w.metrics.erased.WithLabelValues(w.topic).Inc()
 	}
 	w.tables.add(&c, w.tp, record.Offset, record.Offset >= w.merges, record.Offset >= w.lineage)
-	return nil
 }
 
 func (w *changeWork) flush(ctx context.Context, at span) error {

@@ -223,7 +223,7 @@ func TestChangesMemoryIsGivenUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.take(t.Context(), change(string(large), "0", c.bytes, 0)); err != nil {
+		if _, err := w.take(t.Context(), []*kgo.Record{change(string(large), "0", c.bytes, 0)}); err != nil {
 			t.Fatal(err)
 		}
 		before := w.tables

@@ -67,7 +67,7 @@ func DefaultConfig() Config {
 		ClientID:         "keystone-sink",
 		SessionTimeout:   15 * time.Second,
 		BatchRows:        50_000,
-		BatchBytes:       32 << 20,
+		BatchBytes:       64 << 20,
 		MinFlush:         200 * time.Millisecond,
 		MaxFlush:         time.Second,
 		SmallInserts:     20,

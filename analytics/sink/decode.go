@@ -23,6 +23,7 @@ type opened struct {
 	event   event.Event
 	message message
 	hash    uint64 // of the message
+	verdict verdict
 }
 
 // decoder turns records into rows. It owns the scratch space that takes and is used by one lane.

@@ -204,7 +204,7 @@ func (d *decoder) payload(object []byte, r *row) {
 		}
 	}
 	d.products(product, r)
-	if r.revenue, r.hasRevenue = d.amount(revenue); !r.hasRevenue && completesOrder(d.event.Name) {
+	if r.revenue, r.hasRevenue = d.amount(revenue); !r.hasRevenue && (total != nil || value != nil) && completesOrder(d.event.Name) {
 		if r.revenue, r.hasRevenue = d.amount(total); !r.hasRevenue {
 			r.revenue, r.hasRevenue = d.amount(value)
 		}
@@ -221,8 +221,12 @@ func (d *decoder) amount(raw []byte) (money.Amount, bool) {
 
 // products lists payload.product_id and the products of the first list there is, each once.
 func (d *decoder) products(single []byte, r *row) {
-	clear(d.known)
-	d.product(d.id(single), r)
+	if len(d.known) > 0 {
+		clear(d.known)
+	}
+	if single != nil {
+		d.product(d.id(single), r)
+	}
 	for _, raw := range d.lists {
 		if jsonscan.KindOf(raw) != jsonscan.Array {
 			continue

@@ -46,19 +46,17 @@ type eventWork struct {
 	row    row
 	hasher hasher
 
-	ahead [aheadRecords]opened // the records that are taken next
-	open  int                  // of them
-	next  int                  // of those: the others were taken
-	fetch []uint64             // hashes of them
+	group [groupRecords]opened // the records that are taken together
+	fetch []uint64             // hashes of their messages
 }
 
-// aheadRecords is how many records are opened before the first of them is taken. So many stay in a processor's
-// first cache, and it cannot wait for more at once.
-const aheadRecords = 16
+// groupRecords is how many records are taken together. So many stay in a processor's first cache, and it cannot
+// wait for more at once.
+const groupRecords = 16
 
-// aheadBytes is how much of them: what a record was told apart in is kept for the next one in its place, and of a
+// groupBytes is how much of them: what a record was told apart in is kept for the next one in its place, and of a
 // large one that is as large.
-const aheadBytes = 32 << 10
+const groupBytes = 32 << 10
 
 func (w *eventWork) marks() marks { return nil }
 
@@ -71,76 +69,96 @@ func (w *eventWork) rows() int {
 	return w.batch.columns.rows + len(w.batch.suspects)
 }
 
-// look opens the first records and has what is known of their messages fetched from memory.
-func (w *eventWork) look(records []*kgo.Record) int {
-	w.next, w.open, w.fetch = 0, 0, w.fetch[:0]
-	bytes := 0
-	for _, record := range records[:min(len(records), aheadRecords)] {
-		if bytes += len(record.Value); bytes > aheadBytes && w.open > 0 {
-			break // it will be the first
-		}
-		o := &w.ahead[w.open]
-		w.open++
-		if w.decoder.open(record, o) {
-			o.hash = w.hasher.hash(o.message)
-			w.fetch = append(w.fetch, o.hash)
-		}
-	}
-	w.messages.touch(w.fetch)
-	return w.open
-}
-
-// opened is a record that look has seen, or else one that is looked at now.
-func (w *eventWork) opened(record *kgo.Record) *opened {
-	for ; w.next < w.open; w.next++ {
-		if o := &w.ahead[w.next]; o.record == record {
-			w.next++
-			return o
-		}
-	}
-	w.look([]*kgo.Record{record})
-	w.next++
-	return &w.ahead[0]
-}
-
-func (w *eventWork) take(ctx context.Context, record *kgo.Record) error {
+// take takes the first records together: what each of them waits for, they wait for at once. That is the records,
+// which were fetched a while ago, what is known of their messages, and the lock of that.
+func (w *eventWork) take(ctx context.Context, records []*kgo.Record) (int, error) {
 	if w.batch == nil {
 		w.batch = eventBatches.Get().(*eventBatch)
 	}
-	r, o := &w.row, w.opened(record)
+	records = together(records)
+	touch(records)
+	w.open(records)
+	for i := range records {
+		if err := w.takeOne(ctx, &w.group[i]); err != nil {
+			return 0, err
+		}
+	}
+	return len(records), nil
+}
+
+// together is the first records, groupRecords and groupBytes at most; a larger record is alone.
+func together(records []*kgo.Record) []*kgo.Record {
+	bytes := 0
+	for i, record := range records {
+		if bytes += len(record.Value); i == groupRecords || bytes > groupBytes && i > 0 {
+			return records[:i]
+		}
+	}
+	return records
+}
+
+// touch has the records' memory fetched: see seen.Window.Touch. (In line, where nobody wants the sum, nothing would
+// be read.)
+//
+//go:noinline
+func touch(records []*kgo.Record) (sum byte) {
+	const line = 64 // bytes that a processor fetches together
+	for _, record := range records {
+		for i := 0; i < len(record.Value); i += line {
+			sum += record.Value[i]
+		}
+		for i := range record.Headers {
+			if value := record.Headers[i].Value; len(value) > 0 {
+				sum += value[0]
+			}
+		}
+	}
+	return sum
+}
+
+// open tells the records apart and judges their messages.
+func (w *eventWork) open(records []*kgo.Record) {
+	w.fetch = w.fetch[:0]
+	for i, record := range records {
+		o := &w.group[i]
+		o.verdict = fresh // one without an id (no edge of ours leaves it out) is taken as it is
+		if w.decoder.open(record, o) {
+			o.verdict, o.hash = unjudged, w.hasher.hash(o.message)
+			w.fetch = append(w.fetch, o.hash)
+		}
+	}
+	w.messages.judge(&w.batch.claims, w.group[:len(records)], w.fetch, w.erased)
+}
+
+func (w *eventWork) takeOne(ctx context.Context, o *opened) error {
+	r := &w.row
 	if err := w.decoder.fill(o, r); err != nil {
-		w.poison.skip(ctx, record, err)
-		w.traces.take(record, resultSkipped)
+		w.poison.skip(ctx, o.record, err)
+		w.traces.take(o.record, resultSkipped)
 		return nil
 	}
 	if w.erased.concerns(r.tenant) && w.decoder.erased(r, w.erased) {
 		w.metrics.erased.WithLabelValues(w.topic).Inc()
 		return nil
 	}
-	switch w.judge(o) {
+	if o.verdict == unjudged {
+		o.verdict = w.messages.claim(&w.batch.claims, o.hash, o.message)
+	}
+	switch o.verdict {
 	case fresh:
-		w.traces.take(record, "")
+		w.traces.take(o.record, "")
 		w.batch.columns.add(r, w.tp)
 	case duplicate:
-		w.traces.take(record, resultDuplicate)
+		w.traces.take(o.record, resultDuplicate)
 		w.metrics.duplicates.Inc()
 	case suspect:
-		w.traces.take(record, "") // nearly all of them are new
+		w.traces.take(o.record, "") // nearly all of them are new
 		w.batch.suspects.add(r, &w.batch.texts)
 		if len(w.batch.suspects) >= maxSuspects {
 			return w.lookUp(ctx)
 		}
 	}
 	return nil
-}
-
-// judge looks whether the message was seen. One without an id (no edge of ours leaves it out) is
-// taken as it is.
-func (w *eventWork) judge(o *opened) verdict {
-	if o.message.id == "" {
-		return fresh
-	}
-	return w.messages.claim(&w.batch.claims, o.hash, o.message)
 }
 
 // lookUp asks the table about the suspects and takes those it does not have.

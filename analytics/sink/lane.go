@@ -18,12 +18,10 @@ const recordOverhead = 256
 type work interface {
 	// begin says what is erased, before the first record of a batch. Later batches know it too.
 	begin(e *erased)
-	// look is shown the records that are taken next, and answers how many of them it has looked at: some work is
-	// less for several at once. Those are not written to before they were taken, or others are shown.
-	look(records []*kgo.Record) int
-	// take adds one record, and keeps nothing that points into it: its memory is used again afterwards.
-	// What cannot be read is counted and skipped. The error is ctx's.
-	take(ctx context.Context, r *kgo.Record) error
+	// take adds the first records, and answers how many, at least one: some work is less for several at once. It keeps
+	// nothing that points into them: their memory is used again afterwards. What cannot be read is counted and
+	// skipped. The error is ctx's.
+	take(ctx context.Context, records []*kgo.Record) (int, error)
 	// rows is the size of the batch.
 	rows() int
 	// flush inserts the batch, which ends at the last offset of the span, and empties it. The error is
@@ -169,55 +167,56 @@ func (l *lane) takeQueue(ctx context.Context) error {
 }
 
 func (l *lane) takeRecords(ctx context.Context, records []*kgo.Record) error {
-	taken, looked := 0, 0
+	taken := 0
 	defer func() { l.records.Add(float64(taken)) }()
-	for i, r := range records {
-		if i == looked {
-			looked += l.work.look(records[i:])
-		}
-		if r.Offset < l.next {
+	for len(records) > 0 {
+		if r := records[0]; r.Offset < l.next {
 			l.budget.give(recordBytes(r))
 			r.Recycle()
+			records = records[1:]
 			continue
 		}
-		if r.Offset > l.next && l.next > 0 {
-			l.hole(l.next, r.Offset)
-		}
-		taken++
-		if err := l.takeRecord(ctx, r); err != nil {
-			for _, r := range records[i+1:] {
+		n, err := l.takeSome(ctx, records)
+		taken += n
+		records = records[n:]
+		if err != nil {
+			for _, r := range records {
 				l.budget.give(recordBytes(r))
 			}
 			return err
 		}
-		r.Recycle()
 	}
 	return nil
 }
 
-func (l *lane) takeRecord(ctx context.Context, r *kgo.Record) error {
+// takeSome takes the first records, as many as are taken together, and inserts the batch if they filled it up.
+func (l *lane) takeSome(ctx context.Context, records []*kgo.Record) (int, error) {
 	if l.bytes == 0 {
 		l.work.begin(l.erased.Load())
-		l.batch = span{tp: l.tp, first: r.Offset, began: r.Timestamp}
+		l.batch = span{tp: l.tp, first: records[0].Offset, began: records[0].Timestamp}
 		l.began = l.now()
 	}
-	l.bytes += recordBytes(r)
-	l.next = r.Offset + 1
-	if err := l.work.take(ctx, r); err != nil {
-		return err
+	n, err := l.work.take(ctx, records[:min(len(records), l.cfg.BatchRows-l.work.rows())])
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range records[:n] {
+		if r.Offset > l.next && l.next > 0 {
+			l.hole(l.next, r.Offset)
+		}
+		l.next = r.Offset + 1
+		l.bytes += recordBytes(r)
+		r.Recycle()
 	}
 	if l.work.rows() >= l.cfg.BatchRows || l.bytes >= l.cfg.BatchBytes || l.tooOld() {
-		return l.flush(ctx)
+		return n, l.flush(ctx)
 	}
-	return nil
+	return n, nil
 }
 
 // tooOld tells that a batch that never sees the end of its queue has waited long enough, and that
-// another insert that is not full is due. It looks at the clock now and then only.
+// another insert that is not full is due.
 func (l *lane) tooOld() bool {
-	if l.work.rows()%1024 != 1023 {
-		return false
-	}
 	t := l.now()
 	return t.Sub(l.began) >= l.cfg.MaxFlush && l.pace.ask(t) == 0
 }

@@ -38,6 +38,7 @@ const (
 	fresh     verdict = iota // not seen: take it
 	duplicate                // in a batch already: drop it
 	suspect                  // perhaps in the table: look it up
+	unjudged
 )
 
 func newMessages(window time.Duration, limit int) *messages {
@@ -60,11 +61,22 @@ func (h *hasher) hash(m message) uint64 {
 	return xxhash.Sum64(h.text)
 }
 
-// touch is for messages that are judged next: to find out about one waits for memory, and to wait for all of
-// them at once takes little longer.
-func (s *messages) touch(hashes []uint64) (sum uint64) {
+// judge claims the messages of a group of records, whose hashes are given. To find out about one waits for memory,
+// and to wait for all of them at once takes little longer; nor is the lock taken for each. What may be an erased
+// person's is left unjudged: it holds no message unless it is taken.
+func (s *messages) judge(c *claims, group []opened, hashes []uint64, e *erased) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.touch(hashes)
+	for i := range group {
+		if o := &group[i]; o.verdict == unjudged && !e.concerns(o.message.tenant) {
+			o.verdict = s.claimed(c, o.hash, o.message)
+		}
+	}
+}
+
+// touch has what is known of messages fetched. Call it with the lock held.
+func (s *messages) touch(hashes []uint64) (sum uint64) {
 	return s.pending.touch(hashes) + s.window.Touch(hashes)
 }
 
@@ -76,6 +88,11 @@ func (s *messages) touch(hashes []uint64) (sum uint64) {
 func (s *messages) claim(c *claims, hash uint64, m message) verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.claimed(c, hash, m)
+}
+
+// claimed is claim with the lock held.
+func (s *messages) claimed(c *claims, hash uint64, m message) verdict {
 	slot, taken := s.pending.find(hash)
 	if taken && s.pending.holds(slot, m) {
 		return duplicate

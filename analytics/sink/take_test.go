@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystone-cdp/keystone/internal/event"
@@ -23,15 +25,7 @@ func TestTakeAllocations(t *testing.T) {
 	records := shopRecords(3*blockRows, event.TopicEvents, 1)
 	w := takingWork(t)
 	take := func() {
-		looked := 0
-		for i, r := range records {
-			if i == looked {
-				looked += w.look(records[i:])
-			}
-			if err := w.take(t.Context(), r); err != nil {
-				t.Fatal(err)
-			}
-		}
+		takeAll(t, w, records...)
 		// What a flush does, without ClickHouse. Not abandon: the pool may be emptied at any time.
 		w.messages.giveUp(&w.batch.claims)
 		w.batch.reset()
@@ -52,7 +46,7 @@ func TestTakeKeepsNothingOfARecord(t *testing.T) {
 				w.messages.remember(noon, w.hashesOf(t, r))
 			}
 		}
-		take(t, own, r)
+		takeAll(t, own, r)
 		value = append(value[:0], r.Value...)
 		again := &kgo.Record{Topic: r.Topic, Offset: r.Offset, Timestamp: r.Timestamp, Value: value}
 		headers = headers[:0]
@@ -64,7 +58,7 @@ func TestTakeKeepsNothingOfARecord(t *testing.T) {
 			again.Headers = append(again.Headers, kgo.RecordHeader{Key: h.Key, Value: at[:len(h.Value):len(h.Value)]})
 			at = at[len(h.Value):]
 		}
-		take(t, shared, again)
+		takeAll(t, shared, again)
 		for _, b := range [][]byte{value, headers} {
 			for j := range b {
 				b[j] = '#'
@@ -97,46 +91,53 @@ func same(t *testing.T, want, got *eventWork) {
 	}
 }
 
-// Rows are the same whether their records were looked at ahead or not, and where some of those are not taken.
-func TestLookChangesNothing(t *testing.T) {
-	ahead, plain := takingWork(t), takingWork(t)
+// Rows are the same whether their records are taken together or one by one.
+func TestTogetherChangesNothing(t *testing.T) {
+	together, alone := takingWork(t), takingWork(t)
 	records := append(shopRecords(200, event.TopicEvents, 3), oddRecords()...)
 	records = append(records, record(event.TopicEvents, 0, `{"event_type":"nonsense"}`))
-	records = append(records, records[:20]...) // repeated
-	for i, looked := 0, 0; i < len(records); i++ {
-		if i == looked {
-			looked += ahead.look(records[i:])
-		}
-		if i%5 == 3 {
-			continue
-		}
-		take(t, ahead, records[i])
-		take(t, plain, records[i])
+	records = append(records, records[190:]...) // repeated, some of them with what they repeat
+	takeAll(t, together, records...)
+	for _, r := range records {
+		takeAll(t, alone, r)
 	}
-	if ahead.batch.columns.rows < 150 {
-		t.Fatalf("%d rows", ahead.batch.columns.rows)
+	if n := together.batch.columns.rows; n != len(shopRecords(200, event.TopicEvents, 3))+len(oddRecords()) {
+		t.Fatalf("%d rows", n)
 	}
-	same(t, plain, ahead)
+	same(t, alone, together)
 }
 
-// What is kept of a large record is kept once, not for each that is looked at ahead.
-func TestLookIsBounded(t *testing.T) {
+// Of an erased person's message nothing is held: another message of that id is taken, also when it comes with it.
+func TestErasedHoldNothing(t *testing.T) {
 	w := takingWork(t)
-	large := record(event.TopicEvents, 0, `{"event_type":"page","anonymous_id":"d","payload":{"x":"`+strings.Repeat("x", aheadBytes)+`"}}`)
+	erasedOne := record(event.TopicEvents, 0, `{"message_id":"m","event_type":"page","anonymous_id":"ann"}`)
+	other := record(event.TopicEvents, 1, `{"message_id":"m","event_type":"page","anonymous_id":"bob"}`)
+	ann := tenantID{tenant, event.NodeID(tenant, event.KindAnonymous, "ann")}
+	w.begin(&erased{
+		tenants: map[uuid.UUID]struct{}{tenant: {}},
+		nodes:   map[tenantID]event.Erasures{ann: {{Until: noon.Add(24 * time.Hour), At: noon.Add(24 * time.Hour)}}},
+	})
+	takeAll(t, w, erasedOne, other, other)
+	if n := w.batch.columns.rows; n != 1 {
+		t.Errorf("%d rows, want bob's", n)
+	}
+}
+
+// What is kept of a large record is kept once, not for each of a group.
+func TestTogetherIsBounded(t *testing.T) {
+	large := record(event.TopicEvents, 0, `{"event_type":"page","anonymous_id":"d","payload":{"x":"`+strings.Repeat("x", groupBytes)+`"}}`)
 	small := record(event.TopicEvents, 0, `{"event_type":"page","anonymous_id":"d"}`)
 	for _, c := range []struct {
 		records []*kgo.Record
 		want    int
 	}{
 		{[]*kgo.Record{large, large, small}, 1}, {[]*kgo.Record{small, small, large, small}, 2}, {[]*kgo.Record{large, small}, 1},
-		{slices.Repeat([]*kgo.Record{small}, 2*aheadRecords), aheadRecords}, {[]*kgo.Record{small}, 1},
+		{slices.Repeat([]*kgo.Record{small}, 2*groupRecords), groupRecords}, {[]*kgo.Record{small}, 1},
+		{shopRecords(100, event.TopicEvents, 1), groupRecords},
 	} {
-		if got := w.look(c.records); got != c.want {
-			t.Errorf("looked at %d of %d, want %d", got, len(c.records), c.want)
+		if n, err := takingWork(t).take(t.Context(), c.records); err != nil || n != c.want {
+			t.Errorf("took %d of %d, want %d: %v", n, len(c.records), c.want, err)
 		}
-	}
-	if got := w.look(shopRecords(100, event.TopicEvents, 1)); got != aheadRecords {
-		t.Errorf("looked at %d ordinary records", got)
 	}
 }
 
@@ -145,10 +146,14 @@ func takingWork(t *testing.T) *eventWork {
 	return benchSink(t, nil).work(tp{event.TopicEvents, 0}, start{}).(*eventWork)
 }
 
-func take(t *testing.T, w *eventWork, r *kgo.Record) {
-	t.Helper()
-	if err := w.take(t.Context(), r); err != nil {
-		t.Fatal(err)
+func takeAll(tb testing.TB, w *eventWork, records ...*kgo.Record) {
+	tb.Helper()
+	for len(records) > 0 {
+		n, err := w.take(tb.Context(), records)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		records = records[n:]
 	}
 }
 

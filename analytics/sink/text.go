@@ -63,7 +63,8 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // maybeSurrogate tells whether JSON text may hold the escape of a surrogate. Few texts do.
 func maybeSurrogate(raw []byte) bool {
-	return bytes.Contains(raw, []byte(`\ud`)) || bytes.Contains(raw, []byte(`\uD`))
+	at := bytes.IndexByte(raw, '\\') // most texts have no escape at all, and to find that out is quick
+	return at >= 0 && (bytes.Contains(raw[at:], []byte(`\ud`)) || bytes.Contains(raw[at:], []byte(`\uD`)))
 }
 
 // mend replaces the lone surrogates in valid JSON text by U+FFFD, in place: no decoder would take
