@@ -56,14 +56,17 @@ func Run(ctx context.Context, cfg Config, src Source) (*Report, error) {
 		return report, err
 	}
 	r := newRunner(cfg, target)
-	r.start = time.Now()
-	cpu := machine.CPU()
-
 	workers := make([]*worker, cfg.Connections)
 	var wg sync.WaitGroup
 	for i := range workers {
 		workers[i] = newWorker(r, r.queues[i%len(r.queues)])
-		wg.Go(func() { workers[i].run(ctx) })
+		wg.Go(workers[i].connect)
+	}
+	wg.Wait()
+	r.start = time.Now()
+	cpu := machine.CPU()
+	for _, w := range workers {
+		wg.Go(func() { w.run(ctx) })
 	}
 	report.Sent = r.dispatch(ctx, src)
 	for _, q := range r.queues {

@@ -42,6 +42,10 @@ func newWorker(r *runner, queue chan *job) *worker {
 	return &worker{r: r, queue: queue, conn: newConn(r.cfg, r.target), tally: tally{statuses: map[int]int64{}, codes: map[string]int64{}}}
 }
 
+// connect is for before the clock starts: a steady load has its connections. Who cannot yet does so with the first
+// request.
+func (w *worker) connect() { _ = w.conn.dial(time.Now().Add(w.r.cfg.Timeout)) }
+
 func (w *worker) run(ctx context.Context) {
 	defer w.conn.close()
 	defer context.AfterFunc(ctx, w.conn.interrupt)()
