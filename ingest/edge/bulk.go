@@ -17,6 +17,7 @@ const (
 	chunkRecords = 1000 // events handed over together
 	window       = 4    // chunks handed over and not yet durable
 	keepChunk    = 1 << 20
+	largeBatch   = 250 // events; to judge them takes half a millisecond and more
 )
 
 // chunk is a part of a batch under way. It owns all memory of its records but, on the native
@@ -75,6 +76,9 @@ type rejection struct {
 // the number of items.
 func (b *bulk) run(items [][]byte) {
 	b.r.received(len(items))
+	if large := b.r.s.deps.Large; large != nil && len(items) >= largeBatch {
+		large()
+	}
 	b.deadline = time.Now().Add(b.r.s.cfg.BulkWithin)
 	for i, item := range items {
 		if b.filling == nil {

@@ -69,6 +69,7 @@ type Deps struct {
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 	Tracer   *trace.Tracer // nil: no traces
+	Large    func()        // called for each large batch, before its events are judged; nil: not at all
 }
 
 // Server is the HTTP side of the edge.
