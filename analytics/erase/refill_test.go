@@ -58,6 +58,11 @@ func TestRefillUnderWayIsWaitedFor(t *testing.T) {
 FROM `+w.set.Local("events")+` WHERE event_type = 'page' AND device_class != 'bot' AND sleepEachRow(0.15) = 0 GROUP BY tenant_id, day, host, path, topic, partition`)
 	}()
 	for running := uint64(0); running == 0; {
+		select {
+		case err := <-refill:
+			t.Fatalf("it ended before it was seen: %v", err)
+		default:
+		}
 		if err := w.set.First().QueryRow(t.Context(), "SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO "+local+" %'").Scan(&running); err != nil {
 			t.Fatal(err)
 		}

@@ -38,7 +38,7 @@ const (
 	fresh     verdict = iota // not seen: take it
 	duplicate                // in a batch already: drop it
 	suspect                  // perhaps in the table: look it up
-	unjudged
+	unjudged                 // not looked for yet
 )
 
 func newMessages(window time.Duration, limit int) *messages {

@@ -2,7 +2,6 @@ package produce
 
 import (
 	"errors"
-	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,9 +13,6 @@ const maxBuffered = 1 << 20
 
 // enough is how many records always are a group. What a produce request costs is hardly seen in each of them.
 const enough = 128
-
-// never is more records than gather.
-const never = math.MaxInt
 
 // linger is how long the client waits for company to a record. It is ended for a whole group at once;
 // only what is sent before the topic's partitions are known really waits.

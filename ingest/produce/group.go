@@ -2,6 +2,7 @@ package produce
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"time"
 
@@ -48,9 +49,9 @@ func (l *Lane) company(ctx context.Context, timer *time.Timer) {
 		// Those whom the last answer has woken, and requests that have come meanwhile, go first: they
 		// make the group larger. Where nobody waits this costs nothing.
 		runtime.Gosched()
+		wait := l.cfg.Pace - time.Since(l.left)
 		l.mu.Lock()
-		n, wait := len(l.gather.records), l.cfg.Pace-time.Since(l.left)
-		if n == 0 || n >= l.wanted || wait <= 0 {
+		if n := len(l.gather.records); n == 0 || n >= l.wanted || wait <= 0 {
 			l.mu.Unlock()
 			return
 		}
@@ -74,11 +75,11 @@ func (l *Lane) send(ctx context.Context) bool {
 		l.mu.Unlock()
 		return false
 	}
-	begin := time.Now()
-	l.sent, l.gather = g, newGroup()
-	l.left, l.wanted, l.wake = begin, min(len(g.records), enough), never
+	l.sent, l.gather, l.wake = g, newGroup(), math.MaxInt // the sender waits for the log, not for records
 	l.mu.Unlock()
 
+	begin := time.Now()
+	l.left, l.wanted = begin, min(len(g.records), enough)
 	watchdog := time.AfterFunc(l.cfg.AckWithin, func() { l.overdue(g) })
 	results := l.client.ProduceSync(ctx, g.records...)
 	watchdog.Stop()

@@ -69,12 +69,14 @@ type Lane struct {
 	stopOnce sync.Once
 	stopErr  error
 
-	mu     sync.Mutex // guards what follows
-	gather *group
-	sent   *group    // under way; nil: none
+	// The sender's own.
 	left   time.Time // when the last group went
 	wanted int       // records that the next one waits for, if not for long
-	wake   int       // the sender is to be woken when so many have gathered
+
+	mu     sync.Mutex // guards what follows
+	gather *group
+	sent   *group // under way; nil: none
+	wake   int    // the sender is to be woken when so many have gathered
 	closed bool
 }
 

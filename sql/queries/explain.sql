@@ -29,7 +29,7 @@ WHERE l.tenant_id = $1::UUID AND l.loser_id = $2::UUID AND l.undone_at IS NOT NU
 
 -- name: explain_conflicts
 -- What was refused of these profiles, or because of them, or of these identifiers. No index says who is in a
--- conflict: this reads all of the tenant's, which are few.
+-- conflict, for it would cost each write of one: this reads all of the tenant's.
 SELECT c.conflict_id, c.message_id, c.profile_id, c.reason, c.node_id, c.kind, c.value, c.limit_kind, c.other_id,
        c.event_time, c.received_at
 FROM identity_conflicts AS c
