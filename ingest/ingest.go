@@ -140,7 +140,7 @@ func (i *Ingest) start(ctx context.Context) error {
 	}
 	server, err := edge.New(i.cfg.Edge, edge.Deps{
 		Keys: keys, Live: live, Backfill: backfill, Jobs: jobs, Log: log, Registry: reg,
-		Tracer: i.deps.Tracer, Large: own.lend,
+		Tracer: i.deps.Tracer,
 	})
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ const (
 	chunkRecords = 1000 // events handed over together
 	window       = 4    // chunks handed over and not yet durable
 	keepChunk    = 1 << 20
-	largeBatch   = 250 // events; to judge them takes half a millisecond and more
+	smallBatch   = 100 // events of an SDK's batch that is live traffic and nothing else
 )
 
 // chunk is a part of a batch under way. It owns all memory of its records but, on the native
@@ -76,11 +76,14 @@ type rejection struct {
 // the number of items.
 func (b *bulk) run(items [][]byte) {
 	b.r.received(len(items))
-	if large := b.r.s.deps.Large; large != nil && len(items) >= largeBatch {
-		large()
+	begin, turns := time.Now(), &b.r.turns
+	b.deadline, turns.until = begin.Add(b.r.s.cfg.BulkWithin), begin.Add(b.r.s.cfg.BulkWithin/2)
+	if b.foreign && len(items) <= smallBatch {
+		b.r.s.courtesy.came(begin.UnixMicro())
 	}
-	b.deadline = time.Now().Add(b.r.s.cfg.BulkWithin)
+	turns.begin(begin)
 	for i, item := range items {
+		turns.worked(len(item))
 		if b.filling == nil {
 			if time.Now().After(b.deadline) {
 				b.giveUp(i, len(items))
@@ -99,6 +102,7 @@ func (b *bulk) run(items [][]byte) {
 	if b.filling != nil {
 		b.submit()
 	}
+	turns.end()
 	for len(b.chunks) > 0 {
 		b.settle()
 	}
@@ -180,7 +184,9 @@ func (b *bulk) submit() {
 		return
 	}
 	if len(b.chunks) == window {
+		b.r.turns.end()
 		b.settle()
+		b.r.turns.begin(time.Now())
 	}
 	c.ticket = b.lane.Submit(c.refs)
 	b.chunks = append(b.chunks, c)

@@ -69,7 +69,6 @@ type Deps struct {
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 	Tracer   *trace.Tracer // nil: no traces
-	Large    func()        // called for each large batch, before its events are judged; nil: not at all
 }
 
 // Server is the HTTP side of the edge.
@@ -86,6 +85,7 @@ type Server struct {
 	ids      idSource
 	doubt    doubt
 	inFlight inFlight
+	courtesy courtesy
 	requests sync.Pool // of *request
 	desks    sync.Pool // of *desk
 	chunks   sync.Pool // of *chunk
@@ -121,7 +121,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		ids:     newIDSource(),
 		served:  make(chan error, 1),
 	}
-	s.requests.New = func() any { return &request{s: s, stripe: s.inFlight.stripe()} }
+	s.requests.New = func() any {
+		r := &request{s: s, stripe: s.inFlight.stripe(), turns: turns{s: s}}
+		r.batch.Worked = r.turns.worked
+		return r
+	}
 	s.desks.New = func() any { return new(desk) }
 	s.inFlight.register(deps.Registry)
 	s.chunks.New = func() any { return new(chunk) }

@@ -43,6 +43,7 @@ type metrics struct {
 	nobody       prometheus.Counter
 	doubtful     prometheus.Counter
 	panics       prometheus.Counter
+	rested       prometheus.Counter
 	refusedConns prometheus.Counter
 	certReloads  prometheus.Counter
 	certFailures prometheus.Counter
@@ -64,6 +65,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		nobody:       one("nobody_identifiers_total", "Identifiers dropped because they stand for nobody or cannot be read as their kind."),
 		doubtful:     one("doubtful_events_total", "Events refused with 503 that may nevertheless arrive: the log did not answer and the disk failed."),
 		panics:       one("panics_total", "Requests that met a bug."),
+		rested:       one("rested_seconds_total", "Time that large bodies, backfills above all, have left to small requests; the sum over all requests."),
 		refusedConns: one("refused_connections_total", "Connections beyond the limit."),
 		certReloads:  one("certificate_reloads_total", "TLS certificates taken in place of the one before."),
 		certFailures: one("certificate_failures_total", "Looks at the files of the TLS certificate that found none of use."),

@@ -36,6 +36,7 @@ type request struct {
 	out       []byte
 	retained  bool
 	trace     tracing
+	turns     turns
 }
 
 // desk is what judging events takes, and what nobody needs once they are judged. A request for one
@@ -80,14 +81,14 @@ func (r *request) release() {
 	r.record = kgo.Record{}
 	r.builder.reset(keepArena, keepHeaders)
 	if r.batch.Reset(0); cap(r.batch.Items) > keepItems {
-		r.batch = payload.Batch{}
+		r.batch = payload.Batch{Worked: r.batch.Worked}
 	}
 	r.leaveDesk()
 	if cap(r.out) > maxCopied {
 		r.out = nil
 	}
 	r.route, r.requestID, r.origin, r.grant, r.barred = route{}, nil, nil, nil, key.NotBlocked
-	r.trace = tracing{}
+	r.trace, r.turns = tracing{}, turns{s: s}
 	s.requests.Put(r)
 }
 
@@ -201,7 +202,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, limit int, sniff bool) *failure
 	h := &ctx.Request.Header
 	src := payload.Source{
 		Body: ctx.RequestBodyStream(), Length: h.ContentLength(),
-		Encoding: h.Peek(fasthttp.HeaderContentEncoding), Limit: limit, Sniff: sniff,
+		Encoding: h.Peek(fasthttp.HeaderContentEncoding), Limit: limit, Sniff: sniff, Worked: r.batch.Worked,
 	}
 	if src.Body == nil {
 		src.Body, src.Length = noBody{}, 0

@@ -48,6 +48,7 @@ func (r *request) ingest(ctx *fasthttp.RequestCtx) *failure {
 		return r.reject(err)
 	}
 	r.s.build(&r.record, &r.builder, &r.desk.judge, value, nil)
+	r.s.courtesy.came(r.record.Timestamp.UnixMicro())
 	out := append(r.out[:0], `{"status":"ok","message_id":`...)
 	if id := r.desk.judge.event.MessageID; len(id) > 0 {
 		out = payload.AppendQuoted(out, id)

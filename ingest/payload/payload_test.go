@@ -378,3 +378,26 @@ func BenchmarkDocument(b *testing.B) {
 		}
 	}
 }
+
+// Who reads a large body hears of each part of it, and who cuts one of each item.
+func TestWorkIsTold(t *testing.T) {
+	const n = 1 << 20
+	line := strings.Repeat("x", 99) + "\n"
+	body := bytes.Repeat([]byte(line), n/len(line))
+	for _, encoding := range []string{"", "gzip", "zstd", "br"} {
+		var b Buffer
+		r := NewReader(64<<20, time.Second)
+		told := 0
+		err := r.Read(&b, Source{Body: bytes.NewReader(compress(t, encoding, body)), Length: -1, Encoding: []byte(encoding), Limit: n, Worked: func(n int) { told += n }})
+		if err != nil || told < len(body)-2*keepBytes || told > len(body) {
+			t.Errorf("%q: told of %d bytes of %d: %v", encoding, told, len(body), err)
+		}
+		r.Release(&b, false)
+	}
+	told := 0
+	b := Batch{Worked: func(n int) { told += n }}
+	b.Reset(n)
+	if err := b.Lines(body); err != nil || told != len(body)-len(b.Items) {
+		t.Errorf("told of %d bytes of %d: %v", told, len(body), err)
+	}
+}

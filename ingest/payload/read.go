@@ -77,6 +77,8 @@ type Source struct {
 	Encoding []byte // the Content-Encoding header
 	Limit    int    // of the body after decompression, and on the wire
 	Sniff    bool   // take what starts like gzip for gzip, whatever the header says
+	// Worked, if set, is told of a large body how many bytes have come or were decompressed; it may take its time.
+	Worked func(n int)
 }
 
 // Read reads all of a body into b.B. It returns ErrTooLarge, ErrEncoding, ErrCorrupt, ErrBusy, or
@@ -91,30 +93,31 @@ func (r *Reader) Read(b *Buffer, s Source) error {
 	}
 	if encoding == identity {
 		var err error
-		b.B, err = r.fill(b, b.B[:0], s.Body, s.Length, s.Limit)
+		b.B, err = r.fill(b, b.B[:0], s.Body, s.Length, s)
 		if err != nil || !s.Sniff || !bytes.HasPrefix(b.B, gzipMagic) {
 			return err
 		}
 		// The body turned out to be compressed: it is the raw part already.
 		b.raw, b.B = b.B, b.raw[:0]
 		b.src.Reset(b.raw)
-		return r.decode(b, gzipped, &b.src, len(b.raw), s.Limit)
+		return r.decode(b, gzipped, &b.src, len(b.raw), s)
 	}
-	raw, err := r.fill(b, b.raw[:0], io.LimitReader(s.Body, rawBytes), min(s.Length, rawBytes), s.Limit)
+	raw, err := r.fill(b, b.raw[:0], io.LimitReader(s.Body, rawBytes), min(s.Length, rawBytes), s)
 	b.raw = raw
 	if err != nil {
 		return err
 	}
 	b.src.Reset(raw)
 	if len(raw) < rawBytes {
-		return r.decode(b, encoding, &b.src, len(raw), s.Limit)
+		return r.decode(b, encoding, &b.src, len(raw), s)
 	}
-	return r.decode(b, encoding, io.MultiReader(&b.src, s.Body), -1, s.Limit)
+	return r.decode(b, encoding, io.MultiReader(&b.src, s.Body), -1, s)
 }
 
 // fill appends src to dst until its end. length is how much is expected, -1 if unknown. Memory
 // grows with what has come, not with what was announced: announcing costs a client nothing.
-func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length, limit int) ([]byte, error) {
+func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length int, s Source) ([]byte, error) {
+	limit := s.Limit
 	for {
 		if len(dst) == cap(dst) {
 			next := max(2*cap(dst), 4<<10)
@@ -135,6 +138,9 @@ func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length, limit int) (
 		}
 		n, err := src.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
+		if s.Worked != nil && len(dst) > keepBytes {
+			s.Worked(n)
+		}
 		if len(dst) > limit {
 			return dst, ErrTooLarge
 		}
@@ -244,7 +250,7 @@ func encodingOf(header []byte) encoding {
 }
 
 // decode decompresses src into b.B. rawLength is how much src holds, -1 if unknown.
-func (r *Reader) decode(b *Buffer, e encoding, src io.Reader, rawLength, limit int) error {
+func (r *Reader) decode(b *Buffer, e encoding, src io.Reader, rawLength int, s Source) error {
 	var (
 		weight int64
 		pool   *sync.Pool
@@ -254,7 +260,7 @@ func (r *Reader) decode(b *Buffer, e encoding, src io.Reader, rawLength, limit i
 	case gzipped:
 		weight, pool = gzipBytes, &r.gzip
 		if rawLength >= gzipOverhead { // its last bytes tell the length, unless they lie
-			hint = min(int(binary.LittleEndian.Uint32(b.raw[rawLength-4:])), rawLength*gzipRatio, limit)
+			hint = min(int(binary.LittleEndian.Uint32(b.raw[rawLength-4:])), rawLength*gzipRatio, s.Limit)
 		}
 	case zstandard:
 		weight, pool = zstdBytes, &r.zstd
@@ -264,13 +270,13 @@ func (r *Reader) decode(b *Buffer, e encoding, src io.Reader, rawLength, limit i
 	if err := r.charge(b, weight); err != nil {
 		return err
 	}
-	err := r.inflate(b, pool, e, src, hint, limit)
+	err := r.inflate(b, pool, e, src, hint, s)
 	r.budget.Release(weight)
 	b.charged -= weight
 	return classify(err)
 }
 
-func (r *Reader) inflate(b *Buffer, pool *sync.Pool, e encoding, src io.Reader, hint, limit int) (err error) {
+func (r *Reader) inflate(b *Buffer, pool *sync.Pool, e encoding, src io.Reader, hint int, s Source) (err error) {
 	d, err := open(pool, e, src)
 	if err != nil {
 		return err
@@ -281,7 +287,7 @@ func (r *Reader) inflate(b *Buffer, pool *sync.Pool, e encoding, src io.Reader, 
 			return err
 		}
 	}
-	b.B, err = r.fill(b, b.B, d, -1, limit)
+	b.B, err = r.fill(b, b.B, d, -1, s)
 	_ = d.Reset(nothing) // let go of the connection
 	pool.Put(d)
 	return err

@@ -17,7 +17,8 @@ var ErrTooMany = errors.New("too many items in the batch")
 // anything, also no JSON, so that one bad item does not spoil its neighbours.
 type Batch struct {
 	Items  [][]byte
-	Others []Member // of a wrapping object, beside the list; valid JSON
+	Others []Member    // of a wrapping object, beside the list; valid JSON
+	Worked func(n int) // if set, it is told how many bytes have been cut, and may take its time
 	limit  int
 }
 
@@ -111,6 +112,9 @@ func (b *Batch) add(item []byte) error {
 		b.Items = slices.Grow(b.Items, max(min(3*n, b.limit-n), 1))
 	}
 	b.Items = append(b.Items, item)
+	if b.Worked != nil {
+		b.Worked(len(item))
+	}
 	return nil
 }
 
