@@ -39,7 +39,7 @@ func DefaultConfig() Config {
 		DialTimeout:  2 * time.Second,
 		RetryAfter:   100 * time.Millisecond,
 		GroupRecords: 100_000,
-		Pace:         time.Millisecond,
+		Pace:         2 * time.Millisecond,
 		BatchBytes:   1_000_012,
 	}
 }
