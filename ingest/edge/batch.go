@@ -28,7 +28,7 @@ func (r *request) ingestBatch(ctx *fasthttp.RequestCtx) *failure {
 	if media == payload.Text || media == payload.Other {
 		return fail(codeUnsupported, "send the batch as application/json or application/x-ndjson")
 	}
-	r.turns.joint = true
+	r.turns.admit()
 	if f := r.read(ctx, r.s.cfg.BatchBytes, false); f != nil {
 		return f
 	}

@@ -77,11 +77,13 @@ type rejection struct {
 func (b *bulk) run(items [][]byte) {
 	b.r.received(len(items))
 	begin, turns := time.Now(), &b.r.turns
-	b.deadline, turns.until = begin.Add(b.r.s.cfg.BulkWithin), begin.Add(b.r.s.cfg.BulkWithin/2)
+	b.deadline = begin.Add(b.r.s.cfg.BulkWithin)
 	if b.foreign && len(items) <= smallBatch {
 		b.r.s.courtesy.came(begin.UnixMicro())
+	} else {
+		turns.admit()
 	}
-	turns.begin(begin)
+	turns.begin()
 	for i, item := range items {
 		turns.worked(len(item))
 		if b.filling == nil {
@@ -183,13 +185,16 @@ func (b *bulk) submit() {
 		b.recycle(c)
 		return
 	}
-	if len(b.chunks) == window {
+	full := len(b.chunks) == window
+	if full {
 		b.r.turns.end()
 		b.settle()
-		b.r.turns.begin(time.Now())
 	}
 	c.ticket = b.lane.Submit(c.refs)
 	b.chunks = append(b.chunks, c)
+	if full {
+		b.r.turns.begin()
+	}
 }
 
 // settle waits for the oldest chunk.

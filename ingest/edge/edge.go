@@ -27,6 +27,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -116,14 +117,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, log: deps.Log, script: script, types: types,
-		metrics: newMetrics(deps.Registry),
-		bodies:  payload.NewReader(cfg.BodyMemory, cfg.BodyWait),
-		ids:     newIDSource(),
-		served:  make(chan error, 1),
+		metrics:  newMetrics(deps.Registry),
+		bodies:   payload.NewReader(cfg.BodyMemory, cfg.BodyWait),
+		ids:      newIDSource(),
+		courtesy: courtesy{now: time.Now, sleep: time.Sleep},
+		served:   make(chan error, 1),
 	}
 	s.requests.New = func() any {
 		r := &request{s: s, stripe: s.inFlight.stripe(), turns: turns{s: s}}
-		r.batch.Worked = r.turns.worked
+		r.batch.Worked, r.arrived, r.inflated = r.turns.worked, r.turns.arrived, r.turns.inflated
 		return r
 	}
 	s.desks.New = func() any { return new(desk) }

@@ -37,6 +37,8 @@ type request struct {
 	retained  bool
 	trace     tracing
 	turns     turns
+	arrived   func(n int) // turns.arrived, and so on: made once
+	inflated  func(n int)
 }
 
 // desk is what judging events takes, and what nobody needs once they are judged. A request for one
@@ -202,7 +204,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, limit int, sniff bool) *failure
 	h := &ctx.Request.Header
 	src := payload.Source{
 		Body: ctx.RequestBodyStream(), Length: h.ContentLength(),
-		Encoding: h.Peek(fasthttp.HeaderContentEncoding), Limit: limit, Sniff: sniff, Worked: r.batch.Worked,
+		Encoding: h.Peek(fasthttp.HeaderContentEncoding), Limit: limit, Sniff: sniff, Arrived: r.arrived, Inflated: r.inflated,
 	}
 	if src.Body == nil {
 		src.Body, src.Length = noBody{}, 0

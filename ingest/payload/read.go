@@ -77,8 +77,9 @@ type Source struct {
 	Encoding []byte // the Content-Encoding header
 	Limit    int    // of the body after decompression, and on the wire
 	Sniff    bool   // take what starts like gzip for gzip, whatever the header says
-	// Worked, if set, is told of a large body how many bytes have come or were decompressed; it may take its time.
-	Worked func(n int)
+	// Arrived and Inflated, if set, are told how many bytes of a large body have come and were decompressed;
+	// they may take their time.
+	Arrived, Inflated func(n int)
 }
 
 // Read reads all of a body into b.B. It returns ErrTooLarge, ErrEncoding, ErrCorrupt, ErrBusy, or
@@ -93,7 +94,7 @@ func (r *Reader) Read(b *Buffer, s Source) error {
 	}
 	if encoding == identity {
 		var err error
-		b.B, err = r.fill(b, b.B[:0], s.Body, s.Length, s)
+		b.B, err = r.fill(b, b.B[:0], s.Body, s.Length, s.Limit, s.Arrived)
 		if err != nil || !s.Sniff || !bytes.HasPrefix(b.B, gzipMagic) {
 			return err
 		}
@@ -102,7 +103,7 @@ func (r *Reader) Read(b *Buffer, s Source) error {
 		b.src.Reset(b.raw)
 		return r.decode(b, gzipped, &b.src, len(b.raw), s)
 	}
-	raw, err := r.fill(b, b.raw[:0], io.LimitReader(s.Body, rawBytes), min(s.Length, rawBytes), s)
+	raw, err := r.fill(b, b.raw[:0], io.LimitReader(s.Body, rawBytes), min(s.Length, rawBytes), s.Limit, s.Arrived)
 	b.raw = raw
 	if err != nil {
 		return err
@@ -116,8 +117,7 @@ func (r *Reader) Read(b *Buffer, s Source) error {
 
 // fill appends src to dst until its end. length is how much is expected, -1 if unknown. Memory
 // grows with what has come, not with what was announced: announcing costs a client nothing.
-func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length int, s Source) ([]byte, error) {
-	limit := s.Limit
+func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length, limit int, worked func(n int)) ([]byte, error) {
 	for {
 		if len(dst) == cap(dst) {
 			next := max(2*cap(dst), 4<<10)
@@ -138,8 +138,8 @@ func (r *Reader) fill(b *Buffer, dst []byte, src io.Reader, length int, s Source
 		}
 		n, err := src.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
-		if s.Worked != nil && len(dst) > keepBytes {
-			s.Worked(n)
+		if worked != nil && len(dst) > keepBytes {
+			worked(n)
 		}
 		if len(dst) > limit {
 			return dst, ErrTooLarge
@@ -287,7 +287,7 @@ func (r *Reader) inflate(b *Buffer, pool *sync.Pool, e encoding, src io.Reader, 
 			return err
 		}
 	}
-	b.B, err = r.fill(b, b.B, d, -1, s)
+	b.B, err = r.fill(b, b.B, d, -1, s.Limit, s.Inflated)
 	_ = d.Reset(nothing) // let go of the connection
 	pool.Put(d)
 	return err
