@@ -32,9 +32,11 @@ func (r *request) ingestBatch(ctx *fasthttp.RequestCtx) *failure {
 	if f := r.read(ctx, r.s.cfg.BatchBytes, false); f != nil {
 		return f
 	}
+	r.turns.begin() // what was before may have been waiting for the client
 	if f := r.cut(media); f != nil {
 		return f
 	}
+	r.turns.end()
 	r.grant.Charge(len(r.batch.Items)-1, time.Now().UnixNano())
 
 	id := newJobID(r.s.clock.next())

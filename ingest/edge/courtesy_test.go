@@ -157,8 +157,8 @@ func TestBackfillGivesWay(t *testing.T) {
 		path, body, key, encoding string
 		rests, slack              int
 	}{
-		"plain":                {"/tenant/ingest/batch", lines, integrationKey, "", 2*glances + 1 + n/chunkRecords - window + len(lines)/portionRead, 2},
-		"gzip":                 {"/tenant/ingest/batch", lines, integrationKey, "gzip", 2*glances + 1 + n/chunkRecords - window + (len(lines)-64<<10)/portionInflated, 6},
+		"plain":                {"/tenant/ingest/batch", lines, integrationKey, "", 2*glances + 2 + n/chunkRecords - window + len(lines)/portionRead, 2},
+		"gzip":                 {"/tenant/ingest/batch", lines, integrationKey, "gzip", 2*glances + 2 + n/chunkRecords - window + (len(lines)-64<<10)/portionInflated, 6},
 		"an SDK's large batch": {"/v1/batch", large, trackerKey, "", inLarge + 1, 2},
 		"an SDK's batch":       {"/v1/batch", messages(smallBatch), trackerKey, "", 0, 0},
 	} {
