@@ -149,7 +149,7 @@ func TestTransfer(t *testing.T) {
 	}
 
 	// A chunk that was damaged is made anew, and no other.
-	exec(t, server.NativeDSN(), "ALTER TABLE events UPDATE payload = '{}' WHERE offset = 700 SETTINGS mutations_sync = 2")
+	exec(t, server.NativeDSN(), `ALTER TABLE events UPDATE payload = '{"damaged":true}' WHERE message_id = (SELECT max(message_id) FROM events) SETTINGS mutations_sync = 2`)
 	fourth, err := transfer.Run(t.Context(), cfg)
 	if n := copied(fourth); err != nil || n == 0 || n > 4*cfg.ChunkRows {
 		t.Errorf("%d rows: %v", n, err)
