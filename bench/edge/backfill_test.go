@@ -138,6 +138,7 @@ func BenchmarkBackfill(b *testing.B) {
 	}
 }
 
+// benchmarkBackfill is it for one shape of backfill, into the edge at url and into another.
 func benchmarkBackfill(b *testing.B, shape int, url, another string) {
 	var done atomic.Bool
 	done.Store(true)
@@ -148,8 +149,8 @@ func benchmarkBackfill(b *testing.B, shape int, url, another string) {
 		go func() {
 			defer done.Store(true)
 			out := fill(b, shape, target)
-			if out["acknowledged"] != backfillOf(shape) {
-				b.Errorf("the backfill has put in %.0f events of %.0f", out["acknowledged"], backfillOf(shape))
+			if got := int(out["acknowledged"]); got != backfillOf() {
+				b.Errorf("the backfill has put in %d events of %d", got, backfillOf())
 			}
 			if target == url {
 				filled, seconds = filled+out["acknowledged"], seconds+out["seconds"]
@@ -178,9 +179,9 @@ func benchmarkBackfill(b *testing.B, shape int, url, another string) {
 func first(url string, _ int) string { return url }
 
 // backfillOf is how many events a backfill has.
-func backfillOf(shape int) float64 {
+func backfillOf() int {
 	if testing.Short() {
-		return float64(max(20_000, shapes[shape].events))
+		return 20_000
 	}
 	return backfillEvents
 }
@@ -193,7 +194,7 @@ func fill(b *testing.B, shape int, url string) (out map[string]float64) {
 		return nil
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), envRole+"="+roleBackfill, envURL+"="+url, envEvents+"="+strconv.Itoa(int(backfillOf(shape))), envShape+"="+strconv.Itoa(shape))
+	cmd.Env = append(os.Environ(), envRole+"="+roleBackfill, envURL+"="+url, envEvents+"="+strconv.Itoa(backfillOf()), envShape+"="+strconv.Itoa(shape))
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	if err == nil {

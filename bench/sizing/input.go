@@ -51,7 +51,7 @@ const (
 
 // What an event costs in processor time, in microseconds.
 var (
-	edgeCPU      = measured(25, "µs of CPU", "edge, an event alone in its request, 64 connections", benchEdge)
+	edgeCPU      = measured(25, "µs of CPU", "edge, an event alone in its request, 64 connections; of an earlier session, with other work on the machine, a quiet one has less", benchEdge)
 	processorCPU = measured(22, "µs of CPU", "processor, with kfake in its process", benchStore)
 	storeCPU     = measured(29, "µs of CPU", "state store: PostgreSQL, one server", benchStore)
 	sinkCPU      = measured(6.3, "µs of CPU", "sink", benchSink)
